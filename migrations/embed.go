@@ -69,3 +69,8 @@ type lineDir struct{ fs.DirEntry }
 
 // Name is the line's name.
 func (lineDir) Name() string { return Line }
+
+// Tables lists the tables of the line that hold data, for helpers that empty a schema between tests.
+func Tables() []string {
+	return []string{"job_history", "job_event", "counter", "counter_delta", "counter_minute", "process", "periodic_job"}
+}

@@ -1,0 +1,96 @@
+package pilot
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/puddle/v2"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// Executor is River's executor with the statements that have to know about history put in front. It covers what does
+// not pass the pilot: reads, lists, counts, the scheduler, COPY.
+type Executor struct {
+	riverdriver.Executor
+	db      querier
+	storage *Storage
+}
+
+// NewExecutor wraps River's executor; db is the pool or transaction that it works on.
+func NewExecutor(river riverdriver.Executor, db querier, storage *Storage) *Executor {
+	return &Executor{Executor: river, db: db, storage: storage}
+}
+
+// ExecutorTx is an Executor in a transaction.
+type ExecutorTx struct {
+	Executor
+	river riverdriver.ExecutorTx
+	tx    pgx.Tx
+}
+
+// NewExecutorTx wraps River's executor of the transaction tx.
+func NewExecutorTx(river riverdriver.ExecutorTx, tx pgx.Tx, storage *Storage) *ExecutorTx {
+	return &ExecutorTx{Executor: Executor{Executor: river, db: tx, storage: storage}, river: river, tx: tx}
+}
+
+// Commit commits the transaction.
+func (t *ExecutorTx) Commit(ctx context.Context) error { return t.river.Commit(ctx) }
+
+// Rollback rolls the transaction back.
+func (t *ExecutorTx) Rollback(ctx context.Context) error { return t.river.Rollback(ctx) }
+
+// Tx is the transaction.
+func (t *ExecutorTx) Tx() pgx.Tx { return t.tx }
+
+// River is River's executor of the transaction.
+func (t *ExecutorTx) River() riverdriver.ExecutorTx { return t.river }
+
+// own returns our executor behind River's interface, or nil when it is somebody else's.
+func own(exec riverdriver.Executor) *Executor {
+	switch e := exec.(type) {
+	case *Executor:
+		return e
+	case *ExecutorTx:
+		return &e.Executor
+	default:
+		return nil
+	}
+}
+
+// inTx reports whether the executor works in a transaction of its caller.
+func inTx(exec riverdriver.Executor) bool {
+	_, ok := exec.(*ExecutorTx)
+	return ok
+}
+
+func (e *Executor) hasLine(ctx context.Context, schema string) bool {
+	return e.storage.has(ctx, e.db, schema)
+}
+
+// riverError gives the errors of our statements the meaning that River's callers look for.
+func riverError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, puddle.ErrClosedPool):
+		return riverdriver.ErrClosedPool
+	case errors.Is(err, pgx.ErrNoRows):
+		return rivertype.ErrNotFound
+	default:
+		return err
+	}
+}
+
+// Begin opens a transaction, or a savepoint where this is one already.
+func (e *Executor) Begin(ctx context.Context) (riverdriver.ExecutorTx, error) {
+	river, err := e.Executor.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// UnwrapTx needs nothing of the driver it is called on.
+	tx := (*riverpgxv5.Driver)(nil).UnwrapTx(river)
+	return NewExecutorTx(river, tx, e.storage), nil
+}

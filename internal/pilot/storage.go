@@ -1,0 +1,86 @@
+package pilot
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// querier is what a statement needs: a pool, or a transaction that belongs to somebody else.
+type querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// statement is SQL whose relations are written SCHEMA.name.
+type statement string
+
+// rendered keeps statements by schema, so that the hot ones are not built anew each time.
+var rendered sync.Map
+
+type renderKey struct {
+	statement statement
+	schema    string
+}
+
+// in returns the statement for a schema; an empty schema leaves names to the search path, as River does.
+func (s statement) in(schema string) string {
+	key := renderKey{s, schema}
+	if sql, ok := rendered.Load(key); ok {
+		return sql.(string) //nolint:forcetypeassert // only strings are stored
+	}
+	prefix := ""
+	if schema != "" {
+		prefix = pgx.Identifier{schema}.Sanitize() + "."
+	}
+	sql := strings.ReplaceAll(string(s), "SCHEMA.", prefix)
+	rendered.Store(key, sql)
+	return sql
+}
+
+// missTTL is how long a schema found without our line is taken to be without it. A migration applied under a running
+// client is noticed after that time; until then the client does what River does, which both schemas bear.
+const missTTL = 5 * time.Second
+
+// Storage knows which schemas carry the migration line "towpath". One serves all executors of a driver; a nil one
+// asks the database each time.
+type Storage struct {
+	mu    sync.Mutex
+	found map[string]bool
+	asked map[string]time.Time
+}
+
+// NewStorage returns a Storage that knows nothing yet.
+func NewStorage() *Storage {
+	return &Storage{found: make(map[string]bool), asked: make(map[string]time.Time)}
+}
+
+// has reports whether the schema carries the line. An error of the database counts as no: the statement that follows
+// meets the same error and reports it.
+func (s *Storage) has(ctx context.Context, db querier, schema string) bool {
+	if s == nil {
+		return lookFor(ctx, db, schema)
+	}
+	s.mu.Lock()
+	found, asked := s.found[schema], s.asked[schema]
+	s.mu.Unlock()
+	if found || time.Since(asked) < missTTL {
+		return found
+	}
+	found = lookFor(ctx, db, schema)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.found[schema], s.asked[schema] = found, time.Now()
+	return found
+}
+
+func lookFor(ctx context.Context, db querier, schema string) bool {
+	var found bool
+	err := db.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", statement("SCHEMA.job_history").in(schema)).Scan(&found)
+	return err == nil && found
+}
