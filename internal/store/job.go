@@ -1,0 +1,45 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// UnfinishedJobs returns those of the ids that are in the live table of the schema and have not ended.
+func UnfinishedJobs(ctx context.Context, db DB, schema string, ids []int64) ([]int64, error) {
+	rows, err := db.Query(ctx, `SELECT id FROM `+pgx.Identifier{schema, "river_job"}.Sanitize()+`
+		WHERE id = ANY($1::bigint[]) AND finalized_at IS NULL`, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look for unfinished jobs: %w", err)
+	}
+	unfinished, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, fmt.Errorf("look for unfinished jobs: %w", err)
+	}
+	return unfinished, nil
+}
+
+// HasDueJobs reports whether the queues, as far as they are not paused, hold a job of one of the kinds that could run
+// now.
+func HasDueJobs(ctx context.Context, db DB, queues, kinds []string) (bool, error) {
+	// Both branches walk a partial index of ours: waiting rows by queue, and due rows by time.
+	var has bool
+	err := db.QueryRow(ctx, `
+		WITH open AS (
+			SELECT q FROM unnest($1::text[]) AS t(q)
+			WHERE NOT EXISTS (SELECT FROM towpath.river_queue WHERE name = q AND paused_at IS NOT NULL)
+		)
+		SELECT EXISTS (
+			SELECT FROM towpath.river_job JOIN open ON queue = q
+			WHERE state = 'available' AND kind = ANY($2::text[]) AND scheduled_at <= clock_timestamp()
+		) OR EXISTS (
+			SELECT FROM towpath.river_job JOIN open ON queue = q
+			WHERE state IN ('retryable', 'scheduled') AND kind = ANY($2::text[]) AND scheduled_at <= clock_timestamp()
+		)`, queues, kinds).Scan(&has)
+	if err != nil {
+		return false, fmt.Errorf("look for due jobs: %w", err)
+	}
+	return has, nil
+}
