@@ -90,7 +90,7 @@ func (s *Server) settings() map[string]string {
 	}
 	if s.opts.Fast {
 		maps.Copy(all, map[string]string{
-			"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
+			"fsync": "off", "full_page_writes": "off",
 			"wal_level": "minimal", "max_wal_senders": "0", "max_wal_size": "4GB", "checkpoint_timeout": "1h",
 		})
 	}
@@ -106,6 +106,8 @@ func (s *Server) settings() map[string]string {
 // launch starts the server and returns when the role and the database are
 // there to be used.
 func (s *Server) launch(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
 	if err := s.guard.send("server", 1); err != nil {
 		return err
 	}

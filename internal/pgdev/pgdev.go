@@ -52,7 +52,7 @@ const (
 	// superuser is the cluster's first role.
 	superuser = "postgres"
 
-	// startTimeout bounds a start including crash recovery of a large cluster.
+	// startTimeout bounds the server's own start, which includes crash recovery.
 	startTimeout = 3 * time.Minute
 
 	// fastTimeout and immediateTimeout are how long a shutdown may take before
@@ -73,7 +73,8 @@ type Options struct {
 	// the server starts.
 	Ephemeral bool
 
-	// Fast gives durability up for speed: for tests.
+	// Fast gives up what protects against a crash of the machine, for speed: for
+	// tests. A killed server still loses no commit.
 	Fast bool
 
 	// Settings are parameters as in postgresql.conf. They last for this start
@@ -132,9 +133,6 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if opts.searched == nil {
 		opts.searched = defaultPlaces()
 	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-
 	acct, err := serverAccount()
 	if err != nil {
 		return nil, err
@@ -221,14 +219,16 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 // Restart starts Postgres again in the same place, at the same addresses: after
-// it was killed, or to shut it down in between.
+// it was killed, or to shut it down in between. A server with Options.Until
+// cannot be restarted: its watchdog takes the end of the server for the end.
 func (s *Server) Restart(ctx context.Context) error {
+	if s.opts.Until != 0 {
+		return fmt.Errorf("restart the private Postgres in %s: it runs until process %d ends", s.Dir, s.opts.Until)
+	}
 	s.shutdown(ctx)
 	if err := endOrphan(ctx, s.dataDir()); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
 	if err := s.launch(ctx); err != nil {
 		return err
 	}

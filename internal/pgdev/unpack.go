@@ -68,8 +68,12 @@ func unpackEntry(root *os.Root, header *tar.Header, content io.Reader) error {
 	}
 	switch header.Typeflag {
 	case tar.TypeReg:
-		// Readable by all and executable where the archive says so.
-		mode := 0o644 | header.FileInfo().Mode().Perm()&0o111
+		// For everybody what the archive gives its owner: another user than the
+		// one who unpacks it may run the server.
+		mode := fs.FileMode(0o644)
+		if header.Mode&0o100 != 0 {
+			mode = 0o755
+		}
 		file, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 		if err != nil {
 			return err
