@@ -49,6 +49,9 @@ func (d Duration) Std() time.Duration { return time.Duration(d) }
 // String writes the duration as Decode reads it, days as days.
 func (d Duration) String() string {
 	std := time.Duration(d)
+	if std == 0 {
+		return "0"
+	}
 	if std >= day && std%day == 0 {
 		return strconv.FormatInt(int64(std/day), 10) + "d"
 	}

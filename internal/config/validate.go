@@ -72,8 +72,8 @@ func (c *Config) validateWork() error {
 	if c.Fetch.Cooldown.Std() < time.Millisecond {
 		errs = append(errs, &Error{"TOWPATH_FETCH_COOLDOWN", c.Fetch.Cooldown.String(), "too short; set 1ms or more"})
 	}
-	if c.Fetch.PollInterval < c.Fetch.Cooldown {
-		errs = append(errs, &Error{"TOWPATH_FETCH_POLL_INTERVAL", c.Fetch.PollInterval.String(), "shorter than TOWPATH_FETCH_COOLDOWN; set at least " + c.Fetch.Cooldown.String()})
+	if c.Fetch.PollInterval != 0 && c.Fetch.PollInterval < c.Fetch.Cooldown {
+		errs = append(errs, &Error{"TOWPATH_FETCH_POLL_INTERVAL", c.Fetch.PollInterval.String(), "shorter than TOWPATH_FETCH_COOLDOWN; set at least " + c.Fetch.Cooldown.String() + ", or 0 for the default"})
 	}
 	return errors.Join(errs...)
 }
