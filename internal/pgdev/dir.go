@@ -152,3 +152,52 @@ func clearLeftovers(ctx context.Context, dir string, ephemeral bool) error {
 	}
 	return nil
 }
+
+// Remove stops what an earlier process may have left running in the ephemeral
+// directory dir and deletes it. It returns ErrInUse when the instance is in
+// use, and an error when dir is not an instance's directory. A directory that
+// does not exist, or that its own watchdog is deleting, is no error.
+func Remove(ctx context.Context, dir string) error {
+	if err := checkOurs(dir); err != nil {
+		return ignoreMissing(err)
+	}
+	lock, err := tryLock(dir)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer lock.release()
+	if err := endOrphan(ctx, filepath.Join(dir, "data")); err != nil {
+		return err
+	}
+	return removeDir(dir)
+}
+
+// removeDir deletes an instance's directory. The caller holds the lock, which
+// goes last: a directory with contents and no lock would be nobody's.
+func removeDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ignoreMissing(fmt.Errorf("delete the private Postgres in %s: %w", dir, err))
+	}
+	for _, entry := range entries {
+		if entry.Name() == lockName {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return fmt.Errorf("delete the private Postgres in %s: %w", dir, err)
+		}
+	}
+	for _, path := range []string{filepath.Join(dir, lockName), dir} {
+		if err := os.Remove(path); ignoreMissing(err) != nil {
+			return fmt.Errorf("delete the private Postgres in %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -45,6 +46,18 @@ func tryLock(dir string) (*dirLock, error) {
 			return nil, fmt.Errorf("lock the directory %s: %w", dir, err)
 		}
 		return nil, inUse(dir, lockOwner(dir))
+	}
+	// Whoever held it before may have deleted the directory, and the lock in it.
+	locked, err := file.Stat()
+	if err == nil {
+		var present os.FileInfo
+		if present, err = os.Stat(file.Name()); err == nil && !os.SameFile(locked, present) {
+			err = fs.ErrNotExist
+		}
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock the directory %s: it was deleted meanwhile: %w", dir, err)
 	}
 	return &dirLock{file: file}, nil
 }

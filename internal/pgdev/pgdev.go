@@ -280,36 +280,13 @@ func (s *Server) abandon() error {
 	}
 	var err error
 	if s.opts.Ephemeral {
-		if err = os.RemoveAll(s.Dir); err != nil {
-			err = fmt.Errorf("delete the private Postgres in %s: %w", s.Dir, err)
-		}
+		err = removeDir(s.Dir)
 	}
 	s.lock.release()
 	return err
 }
 
 func (s *Server) dataDir() string { return filepath.Join(s.Dir, "data") }
-
-// Remove stops what an earlier process may have left running in the ephemeral
-// directory dir and deletes it. It returns ErrInUse when the instance is in
-// use, and an error when dir is not an instance's directory.
-func Remove(ctx context.Context, dir string) error {
-	if err := checkOurs(dir); err != nil {
-		return err
-	}
-	lock, err := tryLock(dir)
-	if err != nil {
-		return err
-	}
-	defer lock.release()
-	if err := endOrphan(ctx, filepath.Join(dir, "data")); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("delete the private Postgres in %s: %w", dir, err)
-	}
-	return nil
-}
 
 // Psql returns the path of psql: the one beside the server's binaries if it is
 // there (fetched archives have none), else the newest that is installed. An

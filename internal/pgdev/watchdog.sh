@@ -66,5 +66,12 @@ if [ "$server" -gt 0 ] && find_server 30; then
 fi
 
 [ -n "$socket" ] && rm -rf "$socket"
-[ -n "$trash" ] && rm -rf "$trash"
+if [ -n "$trash" ]; then
+	# The lock goes last: a directory with contents and no lock is nobody's.
+	for entry in "$trash"/*; do
+		[ "$entry" = "$trash/lock" ] || rm -rf "$entry"
+	done
+	rm -f "$trash/lock"
+	rmdir "$trash" 2>/dev/null
+fi
 exit 0
