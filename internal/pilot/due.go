@@ -2,6 +2,7 @@ package pilot
 
 import (
 	"context"
+	"time"
 
 	"github.com/riverqueue/river/rivershared/baseservice"
 	"github.com/riverqueue/river/rivershared/startstop"
@@ -31,3 +32,6 @@ func (s *dueService) Start(ctx context.Context) error {
 	}()
 	return nil
 }
+
+// at tells the service of a job that falls due at t.
+func (s *dueService) at(time.Time) {}

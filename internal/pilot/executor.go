@@ -16,6 +16,7 @@ import (
 type Executor struct {
 	riverdriver.Executor
 	db      querier
+	inTx    bool // the transaction is the caller's
 	storage *Storage
 }
 
@@ -33,7 +34,7 @@ type ExecutorTx struct {
 
 // NewExecutorTx wraps River's executor of the transaction tx.
 func NewExecutorTx(river riverdriver.ExecutorTx, tx pgx.Tx, storage *Storage) *ExecutorTx {
-	return &ExecutorTx{Executor: Executor{Executor: river, db: tx, storage: storage}, river: river, tx: tx}
+	return &ExecutorTx{Executor: Executor{Executor: river, db: tx, inTx: true, storage: storage}, river: river, tx: tx}
 }
 
 // Commit commits the transaction.
@@ -60,14 +61,8 @@ func own(exec riverdriver.Executor) *Executor {
 	}
 }
 
-// inTx reports whether the executor works in a transaction of its caller.
-func inTx(exec riverdriver.Executor) bool {
-	_, ok := exec.(*ExecutorTx)
-	return ok
-}
-
-func (e *Executor) hasLine(ctx context.Context, schema string) bool {
-	return e.storage.has(ctx, e.db, schema)
+func (x *Executor) hasLine(ctx context.Context, schema string) bool {
+	return x.storage.has(ctx, x.db, schema)
 }
 
 // riverError gives the errors of our statements the meaning that River's callers look for.
@@ -85,12 +80,12 @@ func riverError(err error) error {
 }
 
 // Begin opens a transaction, or a savepoint where this is one already.
-func (e *Executor) Begin(ctx context.Context) (riverdriver.ExecutorTx, error) {
-	river, err := e.Executor.Begin(ctx)
+func (x *Executor) Begin(ctx context.Context) (riverdriver.ExecutorTx, error) {
+	river, err := x.Executor.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// UnwrapTx needs nothing of the driver it is called on.
 	tx := (*riverpgxv5.Driver)(nil).UnwrapTx(river)
-	return NewExecutorTx(river, tx, e.storage), nil
+	return NewExecutorTx(river, tx, x.storage), nil
 }

@@ -83,3 +83,23 @@ func (h *held) count() int {
 	defer h.mu.Unlock()
 	return len(h.jobs)
 }
+
+// completedRows appends the rows of jobs that were completed without more to write to them, as they are now.
+func (h *held) completedRows(rows []*rivertype.JobRow, ids []int64, plain []ending) []*rivertype.JobRow {
+	endedAt := make(map[int64]*time.Time, len(plain))
+	for i := range plain {
+		endedAt[plain[i].id] = plain[i].endedAt
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		c, ok := h.jobs[id]
+		if !ok {
+			continue
+		}
+		row := *c.row
+		row.State, row.FinalizedAt = rivertype.JobStateCompleted, utc(endedAt[id])
+		rows = append(rows, &row)
+	}
+	return rows
+}

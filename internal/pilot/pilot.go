@@ -29,6 +29,7 @@ import (
 type Pilot struct {
 	riverpilot.StandardPilot
 
+	bell    *bell
 	config  Config
 	held    *held
 	pool    *pgxpool.Pool
@@ -42,7 +43,8 @@ type Pilot struct {
 
 // New returns the pilot for one client. The pool may be nil for a client that works no queue.
 func New(pool *pgxpool.Pool, storage *Storage, config Config) *Pilot {
-	p := &Pilot{config: config, held: newHeld(), pool: pool, storage: storage}
+	p := &Pilot{bell: newBell(), config: config, held: newHeld(), pool: pool, storage: storage}
+	storage.enlist(p.held)
 	p.fleet = newFleet(p)
 	p.upkeep = newUpkeep(p)
 	p.due = newDueService(p)

@@ -29,3 +29,8 @@ func countInto(cte, event, seconds string) string {
 		SELECT queue, kind, EVENT, SCHEMA.duration_bucket(SECONDS), count(*), sum(greatest(SECONDS, 0))
 		FROM CTE GROUP BY 1, 2, 3, 4`)
 }
+
+// build fills the parts of a statement that several share: pairs of a marker and its text.
+func build(sql string, parts ...string) statement {
+	return statement(strings.NewReplacer(parts...).Replace(sql))
+}

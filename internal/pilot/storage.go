@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -50,14 +51,71 @@ const missTTL = 5 * time.Second
 // Storage knows which schemas carry the migration line "towpath". One serves all executors of a driver; a nil one
 // asks the database each time.
 type Storage struct {
+	mode         pgx.QueryExecMode
+	canNotify    func() bool
+	inPlaceUntil atomic.Int64 // Unix nanoseconds
+
 	mu    sync.Mutex
 	found map[string]bool
 	asked map[string]time.Time
+	helds []*held
 }
 
-// NewStorage returns a Storage that knows nothing yet.
-func NewStorage() *Storage {
-	return &Storage{found: make(map[string]bool), asked: make(map[string]time.Time)}
+// NewStorage returns a Storage that knows nothing yet. The mode is the pool's default; canNotify says whether the
+// server has NOTIFY.
+func NewStorage(mode pgx.QueryExecMode, canNotify func() bool) *Storage {
+	return &Storage{mode: mode, canNotify: canNotify, found: make(map[string]bool), asked: make(map[string]time.Time)}
+}
+
+// notifies reports whether statements may notify. Without a driver nobody knows, and River takes it to be so.
+func (s *Storage) notifies() bool { return s == nil || s.canNotify() }
+
+// enlist adds the jobs that a client holds to those that the driver's executors can ask about.
+func (s *Storage) enlist(h *held) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.helds = append(s.helds, h)
+}
+
+// tokens returns the tokens under which clients of this driver hold a job.
+func (s *Storage) tokens(id int64) []time.Time {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var tokens []time.Time
+	for _, h := range s.helds {
+		if token := h.token(id); token != nil {
+			tokens = append(tokens, *token)
+		}
+	}
+	return tokens
+}
+
+// unnamed puts in front of a statement's arguments the mode in which it is planned anew each time with its values. A
+// named statement may get a generic plan made while the table was tiny, which then walks over dead entries for ever. A
+// mode that somebody chose for a pooler is left alone.
+func (s *Storage) unnamed(args ...any) []any {
+	if s != nil && (s.mode == pgx.QueryExecModeExec || s.mode == pgx.QueryExecModeSimpleProtocol) {
+		return args
+	}
+	return append([]any{pgx.QueryExecModeCacheDescribe}, args...)
+}
+
+// refusalPause is how long finishes keep their rows in river_job after history refused one.
+const refusalPause = time.Minute
+
+// keepInPlace notes that history refused a row.
+func (s *Storage) keepInPlace() {
+	if s != nil {
+		s.inPlaceUntil.Store(time.Now().Add(refusalPause).UnixNano())
+	}
+}
+
+// keepsInPlace reports whether finishes should not try history for now.
+func (s *Storage) keepsInPlace() bool {
+	return s != nil && time.Now().UnixNano() < s.inPlaceUntil.Load()
 }
 
 // has reports whether the schema carries the line. An error of the database counts as no: the statement that follows

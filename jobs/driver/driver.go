@@ -46,7 +46,12 @@ func New(pool *pgxpool.Pool) *Driver { return NewWithConfig(pool, nil) }
 // NewWithConfig returns a driver that describes its process and keeps history as the config says; a nil config is that
 // of New.
 func NewWithConfig(pool *pgxpool.Pool, config *Config) *Driver {
-	d := &Driver{Driver: riverpgxv5.New(pool), pool: pool, storage: pilot.NewStorage()}
+	mode := pgx.QueryExecModeCacheStatement
+	if pool != nil {
+		mode = pool.Config().ConnConfig.DefaultQueryExecMode
+	}
+	river := riverpgxv5.New(pool)
+	d := &Driver{Driver: river, pool: pool, storage: pilot.NewStorage(mode, river.SupportsListenNotify)}
 	if config != nil {
 		d.config = *config
 	}

@@ -1,0 +1,137 @@
+package pilot
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivershared/riverpilot"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// fetchTimeout bounds a fetch, as River bounds its own. A fetch whose answer is lost leaves jobs running that nobody
+// holds; the fleet hands them back.
+const fetchTimeout = 10 * time.Second
+
+// claimBody takes the jobs that CANDIDATES selects: queue $1, at most $2 of them, for client $3, at the time $4 (now
+// when null), keeping $5 names of former clients, of the kinds in $6 (all when null).
+//
+// The candidates are locked with SKIP LOCKED, so that fetches never wait for each other or for whoever else holds a
+// row, and reach the update as an array of ids, which leaves the planner one shape: primary key look-ups. Joining the
+// candidates instead was planned as a sequential scan as soon as statistics were fresh.
+var claimBody = build(`
+claimed AS (
+	UPDATE SCHEMA.river_job
+	SET state = 'running', attempt = attempt + 1, attempted_at = coalesce($4::timestamptz, now()),
+		attempted_by = array_append(CASE WHEN array_length(attempted_by, 1) >= $5::int
+			THEN attempted_by[array_length(attempted_by, 1) + 2 - $5::int:] ELSE attempted_by END, $3::text)
+	WHERE id = ANY(ARRAY(CANDIDATES))
+	RETURNING *, extract(epoch FROM coalesce($4::timestamptz, now()) - scheduled_at)::double precision AS waited
+), counted AS (
+	COUNT
+)
+SELECT JOB_COLUMNS FROM claimed`,
+	"JOB_COLUMNS", jobColumns, "COUNT", countInto("claimed", "'started'", "waited"))
+
+const waitingInQueue = `state = 'available' AND queue = $1::text AND ($6::text[] IS NULL OR kind = ANY($6::text[]))
+		AND scheduled_at <= coalesce($4::timestamptz, now())`
+
+// fetchStatement scans the waiting jobs of a queue from the front, exactly as River does.
+var fetchStatement = build("WITH "+string(claimBody), "CANDIDATES", `
+		SELECT id FROM SCHEMA.river_job WHERE `+waitingInQueue+`
+		ORDER BY priority, scheduled_at, id LIMIT $2::int FOR UPDATE SKIP LOCKED`)
+
+// JobGetAvailable fetches jobs for one queue of this client.
+func (p *Pilot) JobGetAvailable(ctx context.Context, exec riverdriver.Executor, state riverpilot.ProducerState, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
+	x := own(exec)
+	s, ours := state.(*producer)
+	if params.MaxToLock <= 0 || x == nil || !ours || s.marks == nil {
+		return p.StandardPilot.JobGetAvailable(ctx, exec, state, params)
+	}
+	if !p.fleet.mayFetch() {
+		return &riverdriver.JobGetAvailableResult{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	result, err := s.fetch(ctx, x, params)
+	if err != nil {
+		return nil, err
+	}
+	return p.hold(ctx, x, params.Schema, result)
+}
+
+// JobGetAvailable fetches without a producer: River's test helpers come this way.
+func (x *Executor) JobGetAvailable(ctx context.Context, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
+	if !x.hasLine(ctx, params.Schema) {
+		return x.Executor.JobGetAvailable(ctx, params)
+	}
+	return x.claim(ctx, fetchStatement, params)
+}
+
+// claim runs a fetch statement; more are the parameters after the common six.
+func (x *Executor) claim(ctx context.Context, fetch statement, params *riverdriver.JobGetAvailableParams, more ...any) (*riverdriver.JobGetAvailableResult, error) {
+	args := append([]any{params.Queue, params.MaxToLock, params.ClientID, params.Now, params.MaxAttemptedBy, params.Kind}, more...)
+	rows, err := x.db.Query(ctx, fetch.in(params.Schema), x.storage.unnamed(args...)...)
+	if err != nil {
+		return nil, riverError(err)
+	}
+	result := &riverdriver.JobGetAvailableResult{}
+	result.Jobs, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*rivertype.JobRow, error) {
+		job, decodeErr, err := scanJob(row)
+		if decodeErr != nil {
+			if result.DecodeErrors == nil {
+				result.DecodeErrors = make(map[int64]error)
+			}
+			result.DecodeErrors[job.ID] = decodeErr
+		}
+		return job, err
+	})
+	if err != nil {
+		return nil, riverError(err)
+	}
+	// An update returns its rows in no order; handlers begin in the order of the queue.
+	slices.SortFunc(result.Jobs, func(a, b *rivertype.JobRow) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), a.ScheduledAt.Compare(b.ScheduledAt), cmp.Compare(a.ID, b.ID))
+	})
+	return result, nil
+}
+
+// hold takes the fetched jobs into the client's keeping.
+func (p *Pilot) hold(ctx context.Context, x *Executor, schema string, result *riverdriver.JobGetAvailableResult) (*riverdriver.JobGetAvailableResult, error) {
+	var twice []*rivertype.JobRow
+	result.Jobs = slices.DeleteFunc(result.Jobs, func(job *rivertype.JobRow) bool {
+		if p.held.add(job) {
+			return false
+		}
+		twice = append(twice, job)
+		return true
+	})
+	if len(twice) == 0 {
+		return result, nil
+	}
+	return result, x.returnTwiceHeld(ctx, schema, twice)
+}
+
+// twiceHeldPause is how long a job waits that came back to a client that is still working an earlier attempt of it.
+// Other clients take it meanwhile; this one looks again afterwards.
+const twiceHeldPause = time.Second
+
+// returnTwiceHeld hands back jobs that the client holds already: they were rescued or handed back by somebody while
+// their handler here goes on. Leaving held ids out of the fetch would cost an array of every held id with each fetch,
+// for a case that hardly ever comes.
+func (x *Executor) returnTwiceHeld(ctx context.Context, schema string, jobs []*rivertype.JobRow) error {
+	due := time.Now().Add(twiceHeldPause)
+	endings := make([]ending, len(jobs))
+	for i, job := range jobs {
+		attempt := job.Attempt - 1
+		endings[i] = ending{
+			id: job.ID, token: job.AttemptedAt, state: string(rivertype.JobStateAvailable), attempt: &attempt,
+			dueAt: &due, event: "interrupted",
+		}
+	}
+	_, err := x.settleSafely(ctx, schema, nil, endings)
+	return err
+}

@@ -1,0 +1,205 @@
+package pilot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivertype"
+	"github.com/tidwall/gjson"
+)
+
+// ErrAttemptOver is returned by a finish inside a caller's transaction when the attempt that asks is no longer the one
+// that the job's row belongs to: the job was rescued, handed back or ended elsewhere in the meantime. The handler
+// should let its transaction roll back.
+var ErrAttemptOver = errors.New("the job's attempt is over: it was rescued, handed back or ended elsewhere")
+
+// completeStatement finishes attempts that succeeded and have nothing to add to their row.
+//
+// It locks as it deletes: each row by its primary key, once, with no lock before it. A row that another transaction
+// changes meanwhile is read again by Postgres and has to pass the conditions once more, which is what fences a stale
+// attempt. The state is compared as text to keep the planner from the index of running rows, whose dead entries pile
+// up behind an open transaction.
+var completeStatement = build(`
+WITH ended AS (
+	SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[]) AS t (id, ended_at, token)
+), gone AS (
+	DELETE FROM SCHEMA.river_job j
+	WHERE j.id = ANY($1::bigint[]) AND j.state::text = 'running' AND MAY_LEAVE
+		AND EXISTS (SELECT FROM ended WHERE ended.id = j.id AND ended.token = j.attempted_at)
+	RETURNING j.*
+), finished AS (
+	SELECT gone.*, ended.ended_at, extract(epoch FROM ended.ended_at - gone.attempted_at)::double precision AS ran
+	FROM gone JOIN ended USING (id)
+), counted AS (
+	COUNT
+)
+INSERT INTO SCHEMA.job_history (JOB_COLUMNS)
+SELECT id, args, attempt, attempted_at, attempted_by, created_at, errors, ended_at, kind, max_attempts,
+	metadata, priority, queue, 'completed', scheduled_at, tags, unique_key, unique_states
+FROM finished
+RETURNING id`,
+	"JOB_COLUMNS", jobColumns, "MAY_LEAVE", mayLeave("j", "'completed'"), "COUNT", countInto("finished", "'completed'", "ran"))
+
+// settleStatement ends attempts in any way: with an error, metadata, a snooze, a hand-back, a cancellation, or with a
+// row whose unique key has to be held. $10 is the clock of a test, $11 keeps every row in river_job.
+//
+// The rows are locked first, in the order of their ids, because what becomes of a row depends on what it holds by then
+// (a cancellation that was asked for turns a retry into an end, as in River). Two settling statements over the same ids
+// queue up in the same order. The rows that leave are deleted and inserted into history, the others updated in place.
+var settleStatement = build(`
+WITH asked AS (
+	SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::timestamptz[], $7::text[],
+		$8::timestamptz[], $9::text[]) AS t (id, token, new_state, new_attempt, error, ended_at, merge, due_at, event)
+), locked AS (
+	SELECT j.*, asked.new_state, asked.new_attempt, asked.error, asked.ended_at, asked.merge, asked.due_at, asked.event,
+		asked.new_state IN ('available', 'retryable', 'scheduled') AND j.metadata ? 'cancel_attempted_at' AS cancels
+	FROM SCHEMA.river_job j JOIN asked USING (id)
+	WHERE j.id = ANY($1::bigint[]) AND j.state::text = 'running' AND (asked.token IS NULL OR asked.token = j.attempted_at)
+	ORDER BY j.id
+	FOR UPDATE OF j
+), outcome AS (
+	SELECT id, args,
+		CASE WHEN new_attempt IS NOT NULL AND NOT cancels THEN new_attempt::smallint ELSE attempt END AS attempt,
+		attempted_at, attempted_by, created_at,
+		CASE WHEN error IS NOT NULL THEN array_append(errors, error::jsonb) ELSE errors END AS errors,
+		CASE WHEN cancels THEN coalesce($10::timestamptz, now()) ELSE ended_at END AS finalized_at,
+		kind, max_attempts,
+		CASE WHEN merge IS NOT NULL THEN metadata || merge::jsonb ELSE metadata END AS metadata,
+		priority, queue,
+		(CASE WHEN cancels THEN 'cancelled' ELSE new_state END)::SCHEMA.river_job_state AS state,
+		CASE WHEN due_at IS NOT NULL AND NOT cancels THEN due_at ELSE scheduled_at END AS scheduled_at,
+		tags, unique_key, unique_states,
+		CASE WHEN cancels THEN 'cancelled' ELSE event END AS event,
+		extract(epoch FROM coalesce(ended_at, $10::timestamptz, now()) - attempted_at)::double precision AS ran
+	FROM locked
+), leaving AS (
+	SELECT * FROM outcome o WHERE o.finalized_at IS NOT NULL AND NOT $11::boolean AND MAY_LEAVE
+), gone AS (
+	DELETE FROM SCHEMA.river_job j USING leaving WHERE j.id = ANY($1::bigint[]) AND j.id = leaving.id RETURNING j.id
+), archived AS (
+	INSERT INTO SCHEMA.job_history (JOB_COLUMNS)
+	SELECT JOB_COLUMNS FROM leaving WHERE id IN (SELECT id FROM gone)
+), kept AS (
+	UPDATE SCHEMA.river_job j
+	SET attempt = o.attempt, errors = o.errors, finalized_at = o.finalized_at, metadata = o.metadata, state = o.state,
+		scheduled_at = o.scheduled_at
+	FROM outcome o
+	WHERE j.id = ANY($1::bigint[]) AND j.id = o.id AND o.id NOT IN (SELECT id FROM leaving)
+), counted AS (
+	COUNT
+)
+SELECT JOB_COLUMNS FROM outcome ORDER BY id`,
+	"JOB_COLUMNS", jobColumns, "MAY_LEAVE", mayLeave("o", "o.state"), "COUNT", countInto("outcome", "event", "ran"))
+
+// ending is how one attempt ends.
+type ending struct {
+	id      int64
+	token   *time.Time // attempted_at of the fetch that the finish belongs to; nil where nobody holds the job
+	state   string
+	attempt *int // a new number for the attempt, where it was not used up
+	err     *string
+	endedAt *time.Time
+	merge   *string
+	dueAt   *time.Time
+	event   string // the lifecycle event that is counted
+}
+
+// plain reports whether the attempt is a success that adds nothing to its row.
+func (e *ending) plain() bool {
+	return e.state == string(rivertype.JobStateCompleted) && e.err == nil && e.merge == nil && e.endedAt != nil
+}
+
+func newEndings(params *riverdriver.JobSetStateIfRunningManyParams, tokenOf func(int64) *time.Time) []ending {
+	endings := make([]ending, len(params.ID))
+	for i, id := range params.ID {
+		e := &endings[i]
+		e.id, e.token, e.state, e.attempt = id, tokenOf(id), string(params.State[i]), params.Attempt[i]
+		e.endedAt, e.dueAt = params.FinalizedAt[i], params.ScheduledAt[i]
+		if params.ErrData[i] != nil {
+			e.err = jsonText(params.ErrData[i])
+		}
+		if params.MetadataDoMerge[i] {
+			e.merge = jsonText(params.MetadataUpdates[i])
+		}
+		e.event = endEvent(e)
+	}
+	return endings
+}
+
+// jsonText passes JSON as text: with a pooler between, pgx may send arrays of bytes as bytea, which is no JSON.
+func jsonText(raw []byte) *string {
+	text := string(raw)
+	return &text
+}
+
+// endEvent names the lifecycle event of an ending. River does not hand its reason down to here; a snooze is told from a
+// hand-back by the count that River keeps in the metadata.
+func endEvent(e *ending) string {
+	switch rivertype.JobState(e.state) {
+	case rivertype.JobStateCompleted, rivertype.JobStateCancelled, rivertype.JobStateDiscarded:
+		return e.state
+	case rivertype.JobStateScheduled:
+		return "snoozed"
+	case rivertype.JobStateAvailable:
+		switch {
+		case e.err != nil:
+			return "retried"
+		case e.merge != nil && gjson.Get(*e.merge, "snoozes").Exists():
+			return "snoozed"
+		default:
+			return "interrupted"
+		}
+	default:
+		return "retried"
+	}
+}
+
+// complete runs the short statement and returns the ids it finished.
+func (x *Executor) complete(ctx context.Context, schema string, endings []ending) ([]int64, error) {
+	ids := make([]int64, len(endings))
+	endedAt := make([]*time.Time, len(endings))
+	tokens := make([]*time.Time, len(endings))
+	for i := range endings {
+		ids[i], endedAt[i], tokens[i] = endings[i].id, endings[i].endedAt, endings[i].token
+	}
+	rows, err := x.db.Query(ctx, completeStatement.in(schema), x.storage.unnamed(ids, endedAt, tokens)...)
+	if err != nil {
+		return nil, riverError(err)
+	}
+	done, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	return done, riverError(err)
+}
+
+// settle runs the long statement and returns the rows that it changed, as they are now.
+func (x *Executor) settle(ctx context.Context, schema string, now *time.Time, inPlace bool, endings []ending) ([]*rivertype.JobRow, error) {
+	n := len(endings)
+	var (
+		ids                     = make([]int64, n)
+		tokens, endedAt, dueAt  = make([]*time.Time, n), make([]*time.Time, n), make([]*time.Time, n)
+		states, events          = make([]string, n), make([]string, n)
+		attempts, errs, updates = make([]*int, n), make([]*string, n), make([]*string, n)
+	)
+	for i := range endings {
+		e := &endings[i]
+		ids[i], tokens[i], states[i], attempts[i], errs[i] = e.id, e.token, e.state, e.attempt, e.err
+		endedAt[i], updates[i], dueAt[i], events[i] = e.endedAt, e.merge, e.dueAt, e.event
+	}
+	return queryJobs(ctx, x.db, lenient, settleStatement.in(schema), x.storage.unnamed(
+		ids, tokens, states, attempts, errs, endedAt, updates, dueAt, events, now, inPlace)...)
+}
+
+// refusesHistory reports whether an error means that history will not take a row: a constraint that somebody added, or
+// a day without a partition.
+func refusesHistory(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && (pgErr.Code == "23503" || pgErr.Code == "23514")
+}
+
+func attemptOver(e *ending) error {
+	return fmt.Errorf("finish job %d of the attempt begun at %s: %w", e.id, e.token.Format(time.RFC3339Nano), ErrAttemptOver)
+}

@@ -1,0 +1,237 @@
+package pilot
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivershared/uniquestates"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// insertStatement inserts jobs in the order given and tells their queues in the same statement. Only what the database
+// decides comes back. Times that the caller leaves open are the database's: River compares them with its clock at the
+// fetch, and a client whose clock runs ahead would keep its jobs waiting. JSON travels as text (see jsonText).
+//
+// It locks nothing but the rows it inserts. With unique keys (CONFLICT) an insert waits for another transaction that is
+// inserting the same key, as any unique index makes it, and locks the row that it finds.
+func insertStatement(conflict string) statement {
+	return build(`
+WITH input AS (
+	SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[], $5::smallint[], $6::text[], $7::smallint[],
+		$8::text[], $9::timestamptz[], $10::text[], $11::text[], $12::bytea[], $13::int[])
+		AS t (id, args, created_at, kind, max_attempts, metadata, priority, queue, scheduled_at, state, tags, unique_key, unique_states)
+), told AS MATERIALIZED (
+	SELECT count(pg_notify(TOPIC, payload)) AS n FROM unnest($14::text[]) AS payload
+)
+INSERT INTO SCHEMA.river_job AS river_job (id, args, created_at, kind, max_attempts, metadata, priority, queue, scheduled_at, state,
+	tags, unique_key, unique_states)
+SELECT coalesce(id, nextval('SCHEMA.river_job_id_seq'::regclass)), args::jsonb, coalesce(created_at, clock_timestamp()), kind,
+	max_attempts, metadata::jsonb, priority, queue, coalesce(scheduled_at, clock_timestamp()), state::SCHEMA.river_job_state,
+	string_to_array(tags, ',')::varchar(255)[], unique_key, nullif(unique_states, 0)::bit(8)
+FROM input
+WHERE (SELECT n FROM told) >= 0
+CONFLICT
+RETURNING id, created_at, scheduled_at, xmax <> 0`, "CONFLICT", conflict, "TOPIC", topicOf("$15", "'river_insert'"))
+}
+
+var (
+	insertPlainStatement  = insertStatement("")
+	insertUniqueStatement = insertStatement(`
+ON CONFLICT (unique_key)
+	WHERE unique_key IS NOT NULL AND unique_states IS NOT NULL AND SCHEMA.river_job_state_in_bitmask(unique_states, state)
+	-- A conflict returns its row only where something is updated.
+	DO UPDATE SET kind = river_job.kind`)
+)
+
+// JobInsertMany inserts jobs in the caller's transaction and notifies their queues.
+func (p *Pilot) JobInsertMany(ctx context.Context, exec riverdriver.ExecutorTx, params *riverdriver.JobInsertFastManyParams) ([]*riverdriver.JobInsertFastResult, error) {
+	x := own(exec)
+	if x == nil || !x.hasLine(ctx, params.Schema) || !x.storage.notifies() {
+		return p.StandardPilot.JobInsertMany(ctx, exec, params)
+	}
+	for _, job := range params.Jobs {
+		if job.State == rivertype.JobStateScheduled && job.ScheduledAt != nil {
+			p.due.at(*job.ScheduledAt)
+		}
+	}
+	return x.insert(ctx, params, p.bell.ring(params.Jobs))
+}
+
+// insert runs the statement and notifies the queues.
+func (x *Executor) insert(ctx context.Context, params *riverdriver.JobInsertFastManyParams, queues []string) ([]*riverdriver.JobInsertFastResult, error) {
+	insert, input := insertPlainStatement, newInsertInput(params.Jobs)
+	if input.unique {
+		insert = insertUniqueStatement
+	}
+	rows, err := x.db.Query(ctx, insert.in(params.Schema), x.storage.unnamed(input.ids, input.args, input.createdAt, input.kinds,
+		input.maxAttempts, input.metadata, input.priorities, input.queues, input.scheduledAt, input.states, input.tags,
+		input.uniqueKeys, input.uniqueStates, payloads(queues), params.Schema)...)
+	if err != nil {
+		return nil, riverError(err)
+	}
+	results := make([]*riverdriver.JobInsertFastResult, 0, len(params.Jobs))
+	duplicates := make(map[int64][]int)
+	row := struct {
+		id                     int64
+		createdAt, scheduledAt time.Time
+		duplicate              bool
+	}{}
+	// Rows come back in the order of the input: the statement has one source and keeps its order.
+	_, err = pgx.ForEachRow(rows, []any{&row.id, &row.createdAt, &row.scheduledAt, &row.duplicate}, func() error {
+		i := len(results)
+		job := insertedRow(params.Jobs[i], input, i)
+		job.ID, job.CreatedAt, job.ScheduledAt = row.id, row.createdAt.UTC(), row.scheduledAt.UTC()
+		results = append(results, &riverdriver.JobInsertFastResult{Job: job, UniqueSkippedAsDuplicate: row.duplicate})
+		if row.duplicate {
+			duplicates[row.id] = append(duplicates[row.id], i)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, riverError(err)
+	}
+	return results, x.fillDuplicates(ctx, params.Schema, results, duplicates)
+}
+
+// fillDuplicates replaces the rows of jobs that were not inserted by those of the jobs that were there before them.
+func (x *Executor) fillDuplicates(ctx context.Context, schema string, results []*riverdriver.JobInsertFastResult, duplicates map[int64][]int) error {
+	if len(duplicates) == 0 {
+		return nil
+	}
+	existing, err := x.JobGetByIDMany(ctx, &riverdriver.JobGetByIDManyParams{ID: slices.Collect(maps.Keys(duplicates)), Schema: schema})
+	if err != nil {
+		return err
+	}
+	for _, job := range existing {
+		for _, i := range duplicates[job.ID] {
+			results[i].Job = job
+		}
+	}
+	return nil
+}
+
+// insertPayload is River's notification of a queue.
+func insertPayload(queue string) string { return `{"queue": "` + queue + `"}` }
+
+func payloads(queues []string) []string {
+	payloads := make([]string, len(queues))
+	for i, queue := range queues {
+		payloads[i] = insertPayload(queue)
+	}
+	return payloads
+}
+
+// insertInput is a batch of jobs by column.
+type insertInput struct {
+	ids          []*int64
+	args         []string
+	createdAt    []*time.Time
+	kinds        []string
+	maxAttempts  []int16
+	metadata     []string
+	priorities   []int16
+	queues       []string
+	scheduledAt  []*time.Time
+	states       []string
+	tags         []string
+	uniqueKeys   [][]byte
+	uniqueStates []int32
+	unique       bool // at least one job has a unique key
+}
+
+const emptyObject = "{}"
+
+func newInsertInput(jobs []*riverdriver.JobInsertFastParams) *insertInput {
+	n := len(jobs)
+	in := &insertInput{
+		ids: make([]*int64, n), args: make([]string, n), createdAt: make([]*time.Time, n), kinds: make([]string, n),
+		maxAttempts: make([]int16, n), metadata: make([]string, n), priorities: make([]int16, n), queues: make([]string, n),
+		scheduledAt: make([]*time.Time, n), states: make([]string, n), tags: make([]string, n), uniqueKeys: make([][]byte, n),
+		uniqueStates: make([]int32, n),
+	}
+	for i, job := range jobs {
+		in.args[i] = cmp.Or(string(job.EncodedArgs), emptyObject)
+		in.createdAt[i], in.scheduledAt[i] = job.CreatedAt, job.ScheduledAt
+		in.kinds[i], in.queues[i], in.states[i] = job.Kind, job.Queue, string(job.State)
+		in.maxAttempts[i] = int16(min(job.MaxAttempts, math.MaxInt16)) //nolint:gosec // bounded
+		in.metadata[i] = cmp.Or(string(job.Metadata), emptyObject)
+		in.priorities[i] = int16(min(job.Priority, math.MaxInt16)) //nolint:gosec // bounded
+		in.tags[i] = strings.Join(job.Tags, ",")                   // a tag has no comma
+		in.uniqueStates[i] = int32(job.UniqueStates)
+		if job.ID != nil && *job.ID != 0 {
+			in.ids[i] = job.ID
+		}
+		if len(job.UniqueKey) > 0 {
+			in.uniqueKeys[i], in.unique = job.UniqueKey, true
+		}
+	}
+	return in
+}
+
+// insertedRow is the row that the statement writes for a job, without what the database decides.
+func insertedRow(job *riverdriver.JobInsertFastParams, in *insertInput, i int) *rivertype.JobRow {
+	tags := job.Tags
+	if tags == nil {
+		tags = []string{}
+	}
+	return &rivertype.JobRow{
+		EncodedArgs: []byte(in.args[i]), Errors: []rivertype.AttemptError{}, Kind: job.Kind, MaxAttempts: int(in.maxAttempts[i]),
+		Metadata: []byte(in.metadata[i]), Priority: int(in.priorities[i]), Queue: job.Queue, State: job.State, Tags: tags,
+		UniqueKey: in.uniqueKeys[i], UniqueStates: uniquestates.UniqueBitmaskToStates(job.UniqueStates),
+	}
+}
+
+// notifyStatement notifies queues. It is a statement of its own behind COPY, which returns nothing.
+var notifyStatement = build("SELECT pg_notify(TOPIC, payload) FROM unnest($2::text[]) AS payload", "TOPIC", topicOf("$1", "'river_insert'"))
+
+// JobInsertFastManyNoReturning copies jobs in. River stamps them with the client's clock where the caller left it open;
+// here they get the database's, for the reason given at insertStatement.
+func (x *Executor) JobInsertFastManyNoReturning(ctx context.Context, params *riverdriver.JobInsertFastManyParams) (int, error) {
+	if !x.hasLine(ctx, params.Schema) || !x.storage.notifies() {
+		return x.Executor.JobInsertFastManyNoReturning(ctx, params)
+	}
+	var now time.Time
+	if err := x.db.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now); err != nil {
+		return 0, riverError(err)
+	}
+	var queues []string
+	jobs := make([]*riverdriver.JobInsertFastParams, len(params.Jobs))
+	for i, job := range params.Jobs {
+		stamped := *job
+		if stamped.CreatedAt == nil {
+			stamped.CreatedAt = &now
+		}
+		if stamped.ScheduledAt == nil {
+			stamped.ScheduledAt = &now
+		}
+		jobs[i] = &stamped
+		if job.State == rivertype.JobStateAvailable && !slices.Contains(queues, job.Queue) {
+			queues = append(queues, job.Queue)
+		}
+	}
+	n, err := x.Executor.JobInsertFastManyNoReturning(ctx, &riverdriver.JobInsertFastManyParams{Jobs: jobs, Schema: params.Schema})
+	if err != nil || len(queues) == 0 {
+		return n, err
+	}
+	_, err = x.db.Exec(ctx, notifyStatement.in(params.Schema), params.Schema, payloads(queues))
+	return n, riverError(err)
+}
+
+// insertTopic is River's name of the notifications that tell of new jobs.
+const insertTopic = "river_insert"
+
+// NotifyMany sends notifications. Those of new jobs were sent by the statement that inserted them, without the limiter
+// that River puts in front of this call and that drops what comes shortly after another.
+func (x *Executor) NotifyMany(ctx context.Context, params *riverdriver.NotifyManyParams) error {
+	if params.Topic == insertTopic && x.hasLine(ctx, params.Schema) && x.storage.notifies() {
+		return nil
+	}
+	return x.Executor.NotifyMany(ctx, params)
+}

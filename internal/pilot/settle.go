@@ -1,0 +1,193 @@
+package pilot
+
+import (
+	"context"
+	"time"
+
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// answerStatement returns the rows of jobs that a finish found already ended, from both tables, and merges the metadata
+// that came with it: after JobCompleteTx River's executor still reports the end, and the row makes its event.
+//
+// A row is answered to the attempt that ended it ($2, where the asker held a token) and to nobody else. With a token
+// history is asked from that moment on only, which leaves one or two partitions to look into. The updates lock by
+// primary key or by the id's index and wait for nothing but another update of the same finished row.
+var answerStatement = build(`
+WITH asked AS (
+	SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[]) AS t (id, token, merge)
+), live AS (
+	UPDATE SCHEMA.river_job j SET metadata = j.metadata || asked.merge::jsonb
+	FROM asked
+	WHERE j.id = ANY($1::bigint[]) AND j.id = asked.id AND asked.merge IS NOT NULL
+		AND (asked.token IS NULL OR asked.token = j.attempted_at AND j.finalized_at IS NOT NULL)
+	RETURNING j.*
+), kept AS (
+	UPDATE SCHEMA.job_history h SET metadata = h.metadata || asked.merge::jsonb
+	FROM asked
+	WHERE h.id = ANY($1::bigint[]) AND h.id = asked.id AND asked.merge IS NOT NULL AND h.archived_at >= $4::timestamptz
+		AND (asked.token IS NULL OR asked.token = h.attempted_at)
+	RETURNING h.*
+)
+SELECT LIVE_COLUMNS FROM live
+UNION ALL
+SELECT KEPT_COLUMNS FROM kept
+UNION ALL
+SELECT JOB_COLUMNS_OF_J FROM SCHEMA.river_job j JOIN asked USING (id)
+WHERE j.id = ANY($1::bigint[]) AND asked.merge IS NULL
+	AND (asked.token IS NULL OR asked.token = j.attempted_at AND j.finalized_at IS NOT NULL)
+UNION ALL
+SELECT JOB_COLUMNS_OF_H FROM SCHEMA.job_history h JOIN asked USING (id)
+WHERE h.id = ANY($1::bigint[]) AND asked.merge IS NULL AND h.archived_at >= $4::timestamptz
+	AND (asked.token IS NULL OR asked.token = h.attempted_at)`,
+	"LIVE_COLUMNS", jobColumnsOf("live"), "KEPT_COLUMNS", jobColumnsOf("kept"),
+	"JOB_COLUMNS_OF_J", jobColumnsOf("j"), "JOB_COLUMNS_OF_H", jobColumnsOf("h"))
+
+// answer looks up jobs that no longer run.
+func (x *Executor) answer(ctx context.Context, schema string, endings []ending) ([]*rivertype.JobRow, error) {
+	ids := make([]int64, len(endings))
+	tokens := make([]*time.Time, len(endings))
+	merges := make([]*string, len(endings))
+	since := time.Now()
+	for i := range endings {
+		e := &endings[i]
+		ids[i], tokens[i], merges[i] = e.id, e.token, e.merge
+		switch {
+		case e.token == nil:
+			since = time.Time{}
+		case e.token.Before(since):
+			since = *e.token
+		}
+	}
+	return queryJobs(ctx, x.db, lenient, answerStatement.in(schema), x.storage.unnamed(ids, tokens, merges, since)...)
+}
+
+// JobSetStateIfRunningMany finishes attempts that nobody holds a token for: River's test helpers come this way.
+func (x *Executor) JobSetStateIfRunningMany(ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
+	if !x.hasLine(ctx, params.Schema) {
+		return x.Executor.JobSetStateIfRunningMany(ctx, params)
+	}
+	endings := newEndings(params, func(int64) *time.Time { return nil })
+	rows, err := x.settleSafely(ctx, params.Schema, params.Now, endings)
+	if err != nil {
+		return nil, err
+	}
+	rest := unanswered(endings, rows)
+	if len(rest) == 0 {
+		return rows, nil
+	}
+	ended, err := x.answer(ctx, params.Schema, rest)
+	return append(rows, ended...), err
+}
+
+// settleSafely settles, and leaves the rows in river_job when history will not take them: a job must be able to end.
+func (x *Executor) settleSafely(ctx context.Context, schema string, now *time.Time, endings []ending) ([]*rivertype.JobRow, error) {
+	rows, err := x.settle(ctx, schema, now, x.storage.keepsInPlace(), endings)
+	if refusesHistory(err) {
+		x.storage.keepInPlace()
+		if x.inTx { // the transaction is lost, but its next try will pass
+			return nil, err
+		}
+		return x.settle(ctx, schema, now, true, endings)
+	}
+	return rows, err
+}
+
+// unanswered returns the endings for which there is no row yet.
+func unanswered(endings []ending, rows []*rivertype.JobRow) []ending {
+	if len(rows) == len(endings) {
+		return nil
+	}
+	seen := make(map[int64]struct{}, len(rows))
+	for _, row := range rows {
+		seen[row.ID] = struct{}{}
+	}
+	var rest []ending
+	for i := range endings {
+		if _, ok := seen[endings[i].id]; !ok {
+			rest = append(rest, endings[i])
+		}
+	}
+	return rest
+}
+
+// JobSetStateIfRunningMany finishes attempts for River's completer and for JobCompleteTx.
+//
+// On the pool a stale attempt finishes nothing and gets no row. In a caller's transaction it gets ErrAttemptOver, so
+// that the handler's effects roll back together with the finish that they belong to.
+func (p *Pilot) JobSetStateIfRunningMany(ctx context.Context, exec riverdriver.Executor, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
+	x := own(exec)
+	if x == nil || !x.hasLine(ctx, params.Schema) {
+		return p.StandardPilot.JobSetStateIfRunningMany(ctx, exec, params)
+	}
+	endings := newEndings(params, p.held.token)
+	if x.inTx {
+		return p.finishInTx(ctx, x, params, endings)
+	}
+	rows, err := p.finishOnPool(ctx, x, params, endings)
+	if err != nil {
+		return nil, err
+	}
+	for i := range endings {
+		p.held.finished(endings[i].id)
+		if due := endings[i].dueAt; due != nil {
+			p.due.at(*due)
+		}
+	}
+	return rows, nil
+}
+
+func (p *Pilot) finishInTx(ctx context.Context, x *Executor, params *riverdriver.JobSetStateIfRunningManyParams, endings []ending) ([]*rivertype.JobRow, error) {
+	rows, err := x.settleSafely(ctx, params.Schema, params.Now, endings)
+	if err != nil {
+		return nil, err
+	}
+	rest := unanswered(endings, rows)
+	if len(rest) == 0 {
+		return rows, nil
+	}
+	for i := range rest {
+		if rest[i].token != nil {
+			return nil, attemptOver(&rest[i])
+		}
+	}
+	ended, err := x.answer(ctx, params.Schema, rest)
+	return append(rows, ended...), err
+}
+
+// finishOnPool takes the plain successes by the short statement, which needs no rows back: they are rebuilt from the
+// rows that the fetch brought.
+func (p *Pilot) finishOnPool(ctx context.Context, x *Executor, params *riverdriver.JobSetStateIfRunningManyParams, endings []ending) ([]*rivertype.JobRow, error) {
+	rows := make([]*rivertype.JobRow, 0, len(endings))
+	plain := make([]ending, 0, len(endings))
+	for i := range endings {
+		if endings[i].plain() && endings[i].token != nil {
+			plain = append(plain, endings[i])
+		}
+	}
+	if len(plain) > 0 && !x.storage.keepsInPlace() {
+		ids, err := x.complete(ctx, params.Schema, plain)
+		if err != nil && !refusesHistory(err) {
+			return nil, err
+		}
+		rows = p.held.completedRows(rows, ids, plain)
+	}
+	rest := unanswered(endings, rows)
+	if len(rest) == 0 {
+		return rows, nil
+	}
+	settled, err := x.settleSafely(ctx, params.Schema, params.Now, rest)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, settled...)
+	if rest = unanswered(rest, settled); len(rest) == 0 {
+		return rows, nil
+	}
+	ended, err := x.answer(ctx, params.Schema, rest)
+	if err != nil {
+		return nil, err
+	}
+	return append(rows, ended...), nil
+}
