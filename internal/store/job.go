@@ -21,23 +21,26 @@ func UnfinishedJobs(ctx context.Context, db DB, schema string, ids []int64) ([]i
 	return unfinished, nil
 }
 
-// HasDueJobs reports whether the queues, as far as they are not paused, hold a job of one of the kinds that could run
-// now.
-func HasDueJobs(ctx context.Context, db DB, queues, kinds []string) (bool, error) {
-	// Both branches walk a partial index of ours: waiting rows by queue, and due rows by time.
+// HasWork reports whether the client runs a job, or the queues, as far as they are not paused, hold one of the kinds that
+// could run now.
+func HasWork(ctx context.Context, db DB, clientID string, queues, kinds []string) (bool, error) {
+	// Each branch walks a partial index of its own: waiting rows by queue, due rows by time, running rows.
 	var has bool
 	err := db.QueryRow(ctx, `
 		WITH open AS (
-			SELECT q FROM unnest($1::text[]) AS t(q)
+			SELECT q FROM unnest($2::text[]) AS t (q)
 			WHERE NOT EXISTS (SELECT FROM towpath.river_queue WHERE name = q AND paused_at IS NOT NULL)
 		)
 		SELECT EXISTS (
 			SELECT FROM towpath.river_job JOIN open ON queue = q
-			WHERE state = 'available' AND kind = ANY($2::text[]) AND scheduled_at <= clock_timestamp()
+			WHERE state = 'available' AND kind = ANY($3::text[]) AND scheduled_at <= clock_timestamp()
 		) OR EXISTS (
 			SELECT FROM towpath.river_job JOIN open ON queue = q
-			WHERE state IN ('retryable', 'scheduled') AND kind = ANY($2::text[]) AND scheduled_at <= clock_timestamp()
-		)`, queues, kinds).Scan(&has)
+			WHERE state IN ('retryable', 'scheduled') AND kind = ANY($3::text[]) AND scheduled_at <= clock_timestamp()
+		) OR EXISTS (
+			SELECT FROM towpath.river_job
+			WHERE state = 'running' AND attempted_by[array_upper(attempted_by, 1)] = $1
+		)`, clientID, queues, kinds).Scan(&has)
 	if err != nil {
 		return false, fmt.Errorf("look for due jobs: %w", err)
 	}
