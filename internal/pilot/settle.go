@@ -125,6 +125,7 @@ func (p *Pilot) JobSetStateIfRunningMany(ctx context.Context, exec riverdriver.E
 	if x.inTx {
 		return p.finishInTx(ctx, x, params, endings)
 	}
+	endings = p.held.dropOverruled(endings)
 	rows, err := p.finishOnPool(ctx, x, params, endings)
 	if err != nil {
 		return nil, err
