@@ -80,7 +80,7 @@ func (r *Runner) stuck(ctx context.Context, params river.JobStuckHandlerParams) 
 		return result
 	}
 	trace := handlerStack(a.row.ID)
-	ended, err := r.endRetrying(ctx, a.failure(ctx, r.errorHandlers, trace))
+	ended, err := r.endRetrying(ctx, a, a.failure(ctx, r.errorHandlers, trace))
 	switch {
 	case err != nil:
 		// The row still says running, and the handler's own end is as good as any.
@@ -128,33 +128,27 @@ func (a *attempt) retryAt(now time.Time) time.Time {
 	return a.runtime.retryPolicy.NextRetry(&a.row)
 }
 
-// attemptEnder is what our pilot offers for ending a held job whose handler is still running. Unlike the finish that
-// River's executor asks for, it leaves the pilot holding the job, so that the handler's own end, which will still come,
-// is recognized as that of an ended attempt.
+// attemptEnder is what Towpath's pilot offers beside River's methods: the end of an attempt whose handler has not
+// returned. What River's executor uses would make the pilot believe that the handler has.
 type attemptEnder interface {
-	EndAttempt(ctx context.Context, exec riverdriver.Executor, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error)
+	EndAttempt(ctx context.Context, exec riverdriver.Executor, schema string, attemptedAt time.Time, params *riverdriver.JobSetStateIfRunningParams) (bool, error)
 }
 
-// end ends an attempt whose handler has not returned. It reports whether the job was still that attempt's to end.
-func (r *Runner) end(ctx context.Context, params *riverdriver.JobSetStateIfRunningParams) (bool, error) {
-	many := &riverdriver.JobSetStateIfRunningManyParams{
-		ID: []int64{params.ID}, Attempt: []*int{params.Attempt}, ErrData: [][]byte{params.ErrData},
-		FinalizedAt: []*time.Time{params.FinalizedAt}, MetadataDoMerge: []bool{false}, MetadataUpdates: [][]byte{nil},
-		ScheduledAt: []*time.Time{params.ScheduledAt}, Schema: r.client.Schema(), State: []rivertype.JobState{params.State},
-	}
-	exec := r.client.Driver().GetExecutor()
-	rows, err := r.client.Pilot().(attemptEnder).EndAttempt(ctx, exec, many)
+// end ends an attempt whose handler has not returned. It reports whether it was still to be ended.
+func (r *Runner) end(ctx context.Context, a *attempt, params *riverdriver.JobSetStateIfRunningParams) (bool, error) {
+	ender := r.client.Pilot().(attemptEnder) //nolint:forcetypeassert // the client has our driver, whose pilot is ours
+	ended, err := ender.EndAttempt(ctx, r.client.Driver().GetExecutor(), r.client.Schema(), *a.row.AttemptedAt, params)
 	if err != nil {
-		return false, fmt.Errorf("end attempt of job %d: %w", params.ID, err)
+		return false, fmt.Errorf("end attempt %d of job %d: %w", a.row.Attempt, a.row.ID, err)
 	}
-	return len(rows) > 0, nil
+	return ended, nil
 }
 
-func (r *Runner) endRetrying(ctx context.Context, params *riverdriver.JobSetStateIfRunningParams) (bool, error) {
+func (r *Runner) endRetrying(ctx context.Context, a *attempt, params *riverdriver.JobSetStateIfRunningParams) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	for {
-		ended, err := r.end(ctx, params)
+		ended, err := r.end(ctx, a, params)
 		if err == nil {
 			return ended, nil
 		}
@@ -175,7 +169,7 @@ func (r *Runner) handBack(ctx context.Context) (int, error) {
 		if !a.over.CompareAndSwap(false, true) {
 			continue
 		}
-		ended, err := r.end(ctx, riverdriver.JobSetStateInterrupted(a.row.ID, time.Now(), max(a.row.Attempt-1, 0), nil))
+		ended, err := r.end(ctx, a, riverdriver.JobSetStateInterrupted(a.row.ID, time.Now(), max(a.row.Attempt-1, 0), nil))
 		if err != nil {
 			failed = errors.Join(failed, err)
 			continue
