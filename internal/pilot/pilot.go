@@ -91,6 +91,7 @@ func (p *Pilot) ProducerShutdown(ctx context.Context, _ riverdriver.Executor, pa
 type producer struct {
 	pilot *Pilot
 	marks *watermarks // nil where the line is missing
+	trail trail
 }
 
 // JobFinish is called when a job has given its slot back, before or after its finish was written.

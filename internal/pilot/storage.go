@@ -59,6 +59,8 @@ type Storage struct {
 	found map[string]bool
 	asked map[string]time.Time
 	helds []*held
+
+	listeners []*Listener
 }
 
 // NewStorage returns a Storage that knows nothing yet. The mode is the pool's default; canNotify says whether the

@@ -119,6 +119,9 @@ func (s *producer) fetch(ctx context.Context, x *Executor, params *riverdriver.J
 	if w.advance(result.Jobs, late, params.MaxToLock) {
 		go s.probe(context.WithoutCancel(ctx), x, params.Queue, params.Schema)
 	}
+	if len(result.Jobs) < params.MaxToLock { // otherwise River looks again as soon as a slot is free
+		s.lookAgain(x.storage, params.Schema, params.Queue, len(result.Jobs))
+	}
 	return result, nil
 }
 

@@ -85,6 +85,11 @@ func (d *Driver) GetExecutor() riverdriver.Executor {
 	return pilot.NewExecutor(d.Driver.GetExecutor(), d.pool, d.storage)
 }
 
+// GetListener returns a listener that the process itself can wake, besides the server.
+func (d *Driver) GetListener(params *riverdriver.GetListenenerParams) riverdriver.Listener {
+	return pilot.NewListener(d.Driver.GetListener(params), d.storage)
+}
+
 // UnwrapExecutor returns an executor on the transaction. The receiver may be nil.
 func (d *Driver) UnwrapExecutor(tx pgx.Tx) riverdriver.ExecutorTx {
 	return pilot.NewExecutorTx(d.river().UnwrapExecutor(tx), tx, d.known())
