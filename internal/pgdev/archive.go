@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 	"golang.org/x/sys/unix"
@@ -34,6 +35,9 @@ const (
 	maxArchive = 512 << 20
 )
 
+// archiveClient's limit is for slow lines: an archive at 50 kB a second.
+var archiveClient = &http.Client{Timeout: 15 * time.Minute}
+
 // archiveAddress is the address of the archive for this machine.
 func archiveAddress(base string) string {
 	if base == "" {
@@ -50,12 +54,12 @@ func archiveAddress(base string) string {
 // platform is this machine's name in the archives' addresses.
 func platform() string {
 	arch := runtime.GOARCH
-	switch {
-	case arch == "386":
+	switch arch {
+	case "386":
 		arch = "i386"
-	case arch == "arm64":
+	case "arm64":
 		arch = "arm64v8"
-	case arch == "arm":
+	case "arm":
 		arch = "arm32v7"
 		var name unix.Utsname
 		if unix.Uname(&name) == nil && strings.HasPrefix(unix.ByteSliceToString(name.Machine[:]), "armv6") {
@@ -212,7 +216,7 @@ func get(ctx context.Context, address string) (io.ReadCloser, int64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("fetch %s: %w", address, err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := archiveClient.Do(request)
 	if err != nil {
 		return nil, 0, fmt.Errorf("fetch %s: %w", address, errors.Unwrap(err))
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -46,7 +47,7 @@ func (r *repository) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		fmt.Fprint(w, r.checksum)
 	case pgdev.ArchiveAddress(r.URL):
 		r.downloads.Add(1)
-		w.Header().Set("Content-Length", fmt.Sprint(len(r.archive)))
+		w.Header().Set("Content-Length", strconv.Itoa(len(r.archive)))
 		body := r.archive
 		if r.truncate {
 			body = body[:len(body)/2]
@@ -298,7 +299,7 @@ func TestScriptIsPortableShell(t *testing.T) {
 		if shell == "busybox" {
 			args = append([]string{"sh"}, args...)
 		}
-		out, err := exec.Command(path, args...).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput()
 		require.NoError(t, err, "%s: %s", shell, out)
 	}
 }

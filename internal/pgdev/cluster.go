@@ -148,7 +148,8 @@ func (s *Server) launchOnce(ctx context.Context) error {
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		args = append(args, "-c", name+"="+settings[name])
 	}
-	cmd := exec.Command(filepath.Join(s.BinDir, "postgres"), args...)
+	// The context is the start's, the server outlives it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(s.BinDir, "postgres"), args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", cleanEnv(), logFile, logFile
 	cmd.SysProcAttr = s.account.attr()
 	if err := cmd.Start(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,12 +43,11 @@ type helperReady struct {
 func TestMain(m *testing.M) {
 	if raw := os.Getenv(helperEnv); raw != "" {
 		if err := runHelper(raw); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			panic(err)
 		}
-		os.Exit(0)
+		return
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 func runHelper(raw string) error {
@@ -84,7 +84,7 @@ func runHelper(raw string) error {
 		if err := server.Stop(ctx); err != nil {
 			return err
 		}
-		fmt.Println("stopped in good order")
+		fmt.Fprintln(os.Stdout, "stopped in good order")
 	default:
 		_, err := io.Copy(io.Discard, os.Stdin)
 		return err
@@ -106,7 +106,7 @@ func startHelper(t *testing.T, task helperTask) *helper {
 	t.Helper()
 	raw, err := json.Marshal(task)
 	require.NoError(t, err)
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), helperEnv+"="+string(raw))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return awaitHelper(t, cmd)
@@ -156,7 +156,7 @@ func newDir(t *testing.T) string {
 	t.Helper()
 	base, err := pgdev.TempBase()
 	require.NoError(t, err)
-	dir, err := os.MkdirTemp(base, "towpath-pgdev-test-")
+	dir, err := os.MkdirTemp(base, "towpath-pgdev-test-") //nolint:usetesting // root's t.TempDir is closed to the server's user
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
@@ -196,7 +196,7 @@ func query[T any](t *testing.T, url, statement string) T {
 // running tells whether a process runs; what has ended and waits to be reaped
 // does not.
 func running(pid int) bool {
-	out, err := exec.Command("ps", "-o", "stat=", "-p", fmt.Sprint(pid)).Output()
+	out, err := exec.CommandContext(context.Background(), "ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
 	state := strings.TrimSpace(string(out))
 	return err == nil && state != "" && !strings.HasPrefix(state, "Z")
 }

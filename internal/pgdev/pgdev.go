@@ -170,7 +170,7 @@ func (s *Server) start(ctx context.Context) (err error) {
 		return err
 	}
 	s.Version, s.Major, s.BinDir = s.install.Version, s.install.Major, s.install.BinDir
-	if s.guard, err = startWatchdog(s.Dir, s.opts.Ephemeral, s.lock); err != nil {
+	if s.guard, err = startWatchdog(ctx, s.Dir, s.opts.Ephemeral, s.lock); err != nil {
 		return err
 	}
 	if err := s.createCluster(ctx); err != nil {

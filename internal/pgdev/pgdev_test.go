@@ -108,7 +108,7 @@ func TestOrdinaryUser(t *testing.T) {
 	require.NoError(t, os.WriteFile(binary, raw, 0o755))
 	require.NoError(t, os.Chown(home, 65534, 65534))
 
-	cmd := exec.Command(binary)
+	cmd := exec.CommandContext(t.Context(), binary)
 	cmd.Dir = "/"
 	cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), helperEnv + `={"Then":"signal"}`}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

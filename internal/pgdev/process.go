@@ -74,10 +74,8 @@ func (a *account) reaches(dir string) bool {
 	if a == nil {
 		return true
 	}
-	cmd := exec.Command("/bin/sh", "-c", `cd -- "$1"`, "sh", dir)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = a.attr()
-	return cmd.Run() == nil
+	_, err := a.output(context.Background(), "/bin/sh", "-c", `cd -- "$1"`, "sh", dir)
+	return err == nil
 }
 
 // output runs a command as the account and returns what it printed.
@@ -115,11 +113,12 @@ func Command(pid int) string {
 	if raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil {
 		return strings.TrimSpace(string(bytes.ReplaceAll(raw, []byte{0}, []byte{' '})))
 	}
-	out, err := exec.Command("ps", "-o", "command=", "-p", strconv.Itoa(pid)).Output()
+	var present *account
+	out, err := present.output(context.Background(), "ps", "-o", "command=", "-p", strconv.Itoa(pid))
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(out))
+	return out
 }
 
 // postmasterPID reads the process id that the server of a data directory wrote,

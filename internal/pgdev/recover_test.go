@@ -2,12 +2,12 @@ package pgdev_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -166,18 +166,19 @@ func TestStartGivenUpLeavesNothing(t *testing.T) {
 	dir := newDir(t)
 	opts := pgdev.Options{Dir: dir, Fast: true}
 	opts.SearchIn(bin, t.TempDir())
-	ctx, cancel := context.WithCancelCause(t.Context())
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	started := make(chan error, 1)
 	go func() {
-		for ctx.Err() == nil {
-			if _, err := os.Stat(begun); err == nil {
-				cancel(errors.New("given up"))
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
+		_, err := pgdev.Start(ctx, opts)
+		started <- err
 	}()
-	_, err := pgdev.Start(ctx, opts)
-	require.ErrorIs(t, err, context.Canceled)
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(begun)
+		return err == nil
+	}, 30*time.Second, 5*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-started, context.Canceled)
 	raw, err := os.ReadFile(begun)
 	require.NoError(t, err)
 	var pid int
@@ -193,7 +194,7 @@ func TestStartGivenUpLeavesNothing(t *testing.T) {
 // Until hands the server to another process: who started it may go.
 func TestUntil(t *testing.T) {
 	t.Parallel()
-	other := exec.Command("sleep", "600")
+	other := exec.CommandContext(t.Context(), "sleep", "600")
 	require.NoError(t, other.Start())
 	t.Cleanup(func() { _ = other.Process.Kill() })
 	dir := newDir(t)
@@ -203,7 +204,7 @@ func TestUntil(t *testing.T) {
 	require.Equal(t, 1, query[int](t, h.URL(), `SELECT 1`))
 	_, err := pgdev.Start(t.Context(), pgdev.Options{Dir: dir})
 	require.ErrorIs(t, err, pgdev.ErrInUse)
-	require.ErrorContains(t, err, fmt.Sprint(other.Process.Pid))
+	require.ErrorContains(t, err, strconv.Itoa(other.Process.Pid))
 
 	require.NoError(t, other.Process.Kill())
 	require.Error(t, other.Wait())

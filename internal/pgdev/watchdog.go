@@ -1,6 +1,7 @@
 package pgdev
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
 	"os"
@@ -22,7 +23,7 @@ type watchdog struct {
 
 // startWatchdog starts the watchdog of the instance in dir. With trash it
 // deletes dir at the end.
-func startWatchdog(dir string, trash bool, lock *dirLock) (*watchdog, error) {
+func startWatchdog(ctx context.Context, dir string, trash bool, lock *dirLock) (*watchdog, error) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the watchdog of %s: %w", dir, err)
@@ -32,7 +33,8 @@ func startWatchdog(dir string, trash bool, lock *dirLock) (*watchdog, error) {
 	if trash {
 		remove = dir
 	}
-	cmd := exec.Command("/bin/sh", "-c", watchdogScript, "towpath-watchdog", dir+"/data", remove)
+	// The context is the start's, the watchdog outlives it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", "-c", watchdogScript, "towpath-watchdog", dir+"/data", remove)
 	cmd.Dir = "/"
 	cmd.Env = cleanEnv()
 	cmd.Stdin = reader

@@ -55,7 +55,7 @@ func TestBinariesOfOneRunShareAServer(t *testing.T) {
 	run := filepath.Join(t.TempDir(), "go")
 	require.NoError(t, os.Symlink("/bin/sh", run))
 	binary := fmt.Sprintf("'%s' -test.run='^TestReport$' -test.v", os.Args[0])
-	cmd := exec.Command(run, "-c", binary+" & "+binary+" & wait; "+binary+"; echo run=$$")
+	cmd := exec.CommandContext(t.Context(), run, "-c", binary+" & "+binary+" & wait; "+binary+"; echo run=$$")
 	cmd.Env = environment("")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -84,7 +84,7 @@ func TestGivenServer(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, conn.Close(context.Background())) })
 
 	report := func() []string {
-		cmd := exec.Command(os.Args[0], "-test.run=^(TestReport|TestTx|TestPool|TestDatabase|TestEmpty|TestConnectsAs)", "-test.v")
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^(TestReport|TestTx|TestPool|TestDatabase|TestEmpty|TestConnectsAs)", "-test.v")
 		cmd.Env = environment(server.URL())
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
@@ -114,7 +114,7 @@ func TestGivenServer(t *testing.T) {
 
 func TestWithoutPostgresTestsFail(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestReport$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestReport$")
 	cmd.Env = environment("postgres://nobody@127.0.0.1:1/nothing?connect_timeout=5")
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError

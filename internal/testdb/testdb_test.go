@@ -2,6 +2,7 @@ package testdb_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -42,7 +43,6 @@ func TestConnectsAsThePlainOwner(t *testing.T) {
 }
 
 func TestDatabaseIsDroppedAtTheEnd(t *testing.T) {
-	t.Parallel()
 	watch := testdb.Empty(t)
 	const named = `SELECT count(*) FROM pg_catalog.pg_database WHERE datname = $1`
 	var name string
@@ -60,7 +60,6 @@ func TestEmptyHasNoMigrations(t *testing.T) {
 }
 
 func TestTxIsRolledBack(t *testing.T) {
-	t.Parallel()
 	for range 2 {
 		t.Run("tx", func(t *testing.T) {
 			tx := testdb.Tx(t)
@@ -105,8 +104,8 @@ func TestConnectionLeakFailsTheTest(t *testing.T) {
 	pool := testdb.Pool(inner)
 	_, err := pool.Acquire(t.Context())
 	require.NoError(t, err)
-	for i := len(inner.cleanups) - 1; i >= 0; i-- {
-		inner.cleanups[i]()
+	for _, cleanup := range slices.Backward(inner.cleanups) {
+		cleanup()
 	}
 	require.Equal(t, []string{"close the test's pool: 1 connections are still in use"}, inner.errors)
 }
