@@ -2,22 +2,104 @@ package pilot
 
 import (
 	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river/rivershared/baseservice"
 	"github.com/riverqueue/river/rivershared/startstop"
 )
 
-// dueService makes scheduled and retryable jobs available at the moment they fall due.
+// duePace is how often a dueService looks.
+type duePace struct {
+	quiet    time.Duration // between looks of the leader when nothing was due for a while
+	busy     time.Duration // and otherwise
+	calm     time.Duration // that while
+	gap      time.Duration // the least time between two looks of one process
+	ahead    time.Duration // calls for later than this are left to the leader
+	patience time.Duration // for one statement
+}
+
+var defaultDuePace = duePace{
+	quiet: 4 * time.Second, busy: 2 * time.Second, calm: time.Minute, gap: 20 * time.Millisecond, ahead: 30 * time.Second,
+	patience: 10 * time.Second,
+}
+
+const (
+	// dueBatch is how many jobs one statement makes available.
+	dueBatch = 1000
+	// dueShare bounds the looks, which walk over what an open transaction keeps vacuum from removing: after each there is
+	// a pause of so many times its duration, so that they take at most 5% of one core.
+	dueShare = 20
+	// clockSlack is how far the estimate of the database's clock may be off.
+	clockSlack = 2 * time.Millisecond
+)
+
+// dueService makes scheduled and retryable jobs available at the moment they fall due, and tells their queues.
+//
+// The leader looks when the next job is due, and every few seconds for what was scheduled meanwhile. Every process looks
+// at the times at which a job of its own falls due, so that short waits are kept to the moment even where the leader
+// knows nothing of them. All compare with the database's clock.
 type dueService struct {
 	baseservice.BaseService
 	startstop.BaseStartStop
 	pilot *Pilot
+	pace  duePace
+	wake  chan struct{}
+
+	mu      sync.Mutex
+	running bool
+	leads   bool
+	calls   map[time.Time]map[string]struct{} // moment to queues that are to be told
+	skew    time.Duration                     // the database's clock minus ours
+	look    time.Time                         // the leader's next look
+	lastDue time.Time
+	holdOff time.Time
 }
 
-func newDueService(p *Pilot) *dueService { return &dueService{pilot: p} }
+func newDueService(p *Pilot) *dueService {
+	return &dueService{
+		pilot: p, pace: defaultDuePace, wake: make(chan struct{}, 1), calls: make(map[time.Time]map[string]struct{}),
+	}
+}
 
 func (s *dueService) init(archetype *baseservice.Archetype) { baseservice.Init(archetype, s) }
+
+// at tells the service of a job that falls due at t. River makes a job available ahead of its time when the wait is
+// short; its queue has to be told at that time, and is named.
+func (s *dueService) at(t time.Time, queues ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running || t.Sub(time.Now()) > s.pace.ahead {
+		return
+	}
+	// Moments that lie close together are one, the last; none is so early that clocks that differ a little spoil it.
+	moment := t.Add(clockSlack).Truncate(s.pace.gap).Add(s.pace.gap)
+	if s.calls[moment] == nil {
+		s.calls[moment] = make(map[string]struct{})
+		s.nudge()
+	}
+	for _, queue := range queues {
+		s.calls[moment][queue] = struct{}{}
+	}
+}
+
+// lead says whether this process is the leader.
+func (s *dueService) lead(leads bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leads, s.look = leads, time.Time{}
+	s.nudge()
+}
+
+func (s *dueService) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
 
 // Start begins the service.
 func (s *dueService) Start(ctx context.Context) error {
@@ -25,13 +107,105 @@ func (s *dueService) Start(ctx context.Context) error {
 	if !shouldStart {
 		return nil
 	}
+	s.setRunning(true)
 	go func() {
 		started()
 		defer stopped()
-		<-ctx.Done()
+		defer s.setRunning(false)
+		if h, ok := s.pilot.fleet.where(ctx); ok {
+			s.run(ctx, h)
+		}
 	}()
 	return nil
 }
 
-// at tells the service of a job that falls due at t.
-func (s *dueService) at(time.Time) {}
+func (s *dueService) setRunning(running bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = running
+	clear(s.calls)
+}
+
+func (s *dueService) run(ctx context.Context, h home) {
+	x := &Executor{db: h.db, storage: s.pilot.storage}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wait, queues, now := s.next(time.Now())
+		if now {
+			s.promote(ctx, x, h.schema, queues)
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// next says how long to wait, or that it is time to look and which queues to tell.
+func (s *dueService) next(now time.Time) (wait time.Duration, queues []string, look bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if pause := s.holdOff.Sub(now); pause > 0 {
+		return pause, nil, false
+	}
+	wait = time.Hour
+	if s.leads {
+		wait = s.look.Sub(now)
+	}
+	tell := make(map[string]struct{})
+	for moment, named := range s.calls {
+		until := moment.Sub(now.Add(s.skew))
+		wait = min(wait, until)
+		if until <= 0 {
+			maps.Copy(tell, named)
+			delete(s.calls, moment)
+		}
+	}
+	return wait, slices.Sorted(maps.Keys(tell)), wait <= 0
+}
+
+// promote looks once.
+func (s *dueService) promote(ctx context.Context, x *Executor, schema string, queues []string) {
+	lookCtx, cancel := context.WithTimeout(ctx, s.pace.patience)
+	defer cancel()
+	begun := time.Now()
+	found, err := x.promote(lookCtx, schema, dueBatch, queues)
+	ended := time.Now()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holdOff = ended.Add(max(s.pace.gap, dueShare*found.took))
+	if err != nil {
+		s.look = ended.Add(s.pace.busy)
+		s.holdOff = s.look
+		if ctx.Err() == nil {
+			s.Logger.WarnContext(ctx, "look for due jobs", slog.Any("error", err))
+		}
+		return
+	}
+	// The clock was read while the statement ran, so it belongs to a moment between the two of ours.
+	s.skew = found.clock.Sub(begun.Add(ended.Sub(begun) / 2))
+	if found.promoted > 0 || found.next >= 0 {
+		s.lastDue = ended
+	}
+	pause := s.pace.quiet
+	if ended.Sub(s.lastDue) < s.pace.calm {
+		pause = s.pace.busy
+	}
+	switch {
+	case found.promoted == dueBatch: // there may be more
+		s.look, s.holdOff = ended, ended
+		if !s.leads {
+			s.calls[ended.Add(s.skew)] = make(map[string]struct{})
+		}
+	case found.next >= 0:
+		s.look = ended.Add(min(pause, found.next))
+	default:
+		s.look = ended.Add(pause)
+	}
+}
