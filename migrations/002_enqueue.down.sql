@@ -1,0 +1,7 @@
+-- Takes enqueueing from SQL away. Jobs stay.
+DROP FUNCTION /* TEMPLATE: schema */enqueue, /* TEMPLATE: schema */enqueue_many;
+DROP FUNCTION /* TEMPLATE: schema */job_unique_key, /* TEMPLATE: schema */unique_mask, /* TEMPLATE: schema */go_fields,
+    /* TEMPLATE: schema */go_object, /* TEMPLATE: schema */go_value, /* TEMPLATE: schema */go_json, /* TEMPLATE: schema */go_key,
+    /* TEMPLATE: schema */go_string;
+DROP FUNCTION /* TEMPLATE: schema */job_fault, /* TEMPLATE: schema */unique_fault, /* TEMPLATE: schema */tags_fault;
+DROP FUNCTION /* TEMPLATE: schema */shown(text), /* TEMPLATE: schema */shown(timestamptz), /* TEMPLATE: schema */schema_name;
