@@ -58,6 +58,9 @@ func (c *Config) Variables() []Variable {
 	return sorted
 }
 
+// Given reports whether the environment gives a variable, such as "TOWPATH_LISTEN".
+func Given(name string) bool { return os.Getenv(name) != "" }
+
 // InGroups lists the variables of the groups, without values.
 func InGroups(groups ...Group) []Variable {
 	var found []Variable

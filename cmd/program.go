@@ -1,0 +1,184 @@
+package cmd
+
+import (
+	"context"
+
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/towpath/towpath/internal/config"
+	"github.com/towpath/towpath/internal/migrate"
+	"github.com/towpath/towpath/internal/pgdev"
+	"github.com/towpath/towpath/jobs"
+	"github.com/towpath/towpath/workers"
+)
+
+// Program is what commands share: the configuration, the database, the output. A command of yours gets it from its
+// builder. Nothing is read or opened before a method is called that needs it; what is open is closed when the command
+// ends.
+type Program struct {
+	name       string
+	bundle     *workers.Bundle
+	builders   []func(*Program) *cobra.Command
+	fallback   func(*Program) *cobra.Command
+	migrations fs.FS
+	prepare    func(context.Context, *pgxpool.Pool) error
+
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	json           bool
+
+	cfg    *config.Config
+	logger *slog.Logger
+	pool   *pgxpool.Pool
+	server *pgdev.Server // the private Postgres, or nil
+}
+
+// JSON reports whether --json was given.
+func (p *Program) JSON() bool { return p.json }
+
+// config reads the configuration once.
+func (p *Program) config() (*config.Config, error) {
+	if p.cfg != nil {
+		return p.cfg, nil
+	}
+	cfg, err := config.Load()
+	if err != nil {
+		return nil, err
+	}
+	p.cfg = cfg
+	return cfg, nil
+}
+
+// Logger returns the program's logger: standard error, text on a terminal and JSON elsewhere unless configured.
+func (p *Program) Logger() (*slog.Logger, error) {
+	if p.logger != nil {
+		return p.logger, nil
+	}
+	cfg, err := p.config()
+	if err != nil {
+		return nil, err
+	}
+	p.logger = newLogger(cfg.Log, p.stderr)
+	return p.logger, nil
+}
+
+// Database returns the pool on TOWPATH_DATABASE_URL, or on the private Postgres once Dev has started one. The pool is
+// shared and is closed when the command ends.
+func (p *Program) Database(ctx context.Context) (*pgxpool.Pool, error) {
+	if p.pool != nil {
+		return p.pool, nil
+	}
+	cfg, err := p.config()
+	if err != nil {
+		return nil, err
+	}
+	pool, err := cfg.OpenPool(ctx, p.name)
+	if err != nil {
+		return nil, err
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("reach the database of TOWPATH_DATABASE_URL: %w", oneLine(err))
+	}
+	p.pool = pool
+	return pool, nil
+}
+
+// Client returns a client on Database that inserts jobs and asks about them.
+func (p *Program) Client(ctx context.Context) (*jobs.Client, error) {
+	pool, err := p.Database(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.requireSchema(ctx); err != nil {
+		return nil, err
+	}
+	return jobs.NewClient(pool, &jobs.Config{ArgsWarnBytes: orNever(p.cfg.Args.WarnBytes), ArgsMaxBytes: orNever(p.cfg.Args.MaxBytes)})
+}
+
+// orNever turns "0: never" into the package's "negative: never".
+func orNever(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+// requireSchema fails when the database's schema is older than this program.
+func (p *Program) requireSchema(ctx context.Context) error {
+	migrator, err := p.migrator(ctx, nil)
+	if err != nil {
+		return err
+	}
+	check, err := migrator.Check(ctx)
+	if err != nil {
+		return err
+	}
+	return check.Err()
+}
+
+// migrator returns a migrator with the application's line. A nil report is silent.
+func (p *Program) migrator(ctx context.Context, report func(string)) (*migrate.Migrator, error) {
+	pool, err := p.Database(ctx)
+	if err != nil {
+		return nil, err
+	}
+	opts := []migrate.Option{migrate.WithApp(p.migrations)}
+	if report != nil {
+		opts = append(opts, migrate.WithReport(report))
+	}
+	return migrate.New(pool, opts...)
+}
+
+// close gives back what the command has opened: first those who use the database, then the private Postgres.
+func (p *Program) close() error {
+	if p.pool != nil {
+		p.pool.Close()
+		p.pool = nil
+	}
+	if p.server == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopPostgresLimit)
+	defer cancel()
+	err := p.server.Stop(ctx)
+	p.server = nil
+	return err
+}
+
+// stopPostgresLimit bounds a stop that has nobody left to wait for it; the watchdog of the server does the rest.
+const stopPostgresLimit = 30 * time.Second
+
+// oneLine joins the lines of an error, such as the driver's over several addresses.
+func oneLine(err error) error {
+	if text := err.Error(); strings.Contains(text, "\n") {
+		return &joinedError{err, strings.Join(strings.Fields(text), " ")}
+	}
+	return err
+}
+
+type joinedError struct {
+	error
+	text string
+}
+
+// Error is the whole text on one line.
+func (e *joinedError) Error() string { return e.text }
+
+// Unwrap returns the error as it was.
+func (e *joinedError) Unwrap() error { return e.error }
+
+// isTerminal reports whether a stream is a terminal.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && terminal(file)
+}
