@@ -108,9 +108,6 @@ func (s *Server) settings() map[string]string {
 func (s *Server) launch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := s.guard.send("server", 1); err != nil {
-		return err
-	}
 	for try := 1; ; try++ {
 		err := s.launchOnce(ctx)
 		var passing *passingError
@@ -152,6 +149,9 @@ func (s *Server) launchOnce(ctx context.Context) error {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(s.BinDir, "postgres"), args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", cleanEnv(), logFile, logFile
 	cmd.SysProcAttr = s.account.attr()
+	if err := s.guard.send("server", postmasterPID(s.dataDir())); err != nil {
+		return err
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("run %s: %w", cmd.Path, err)
 	}

@@ -40,11 +40,11 @@ func prepareDir(opts Options, acct *account) (string, error) {
 			return "", err
 		}
 	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return "", fmt.Errorf("prepare the directory %q: %w", dir, err)
-	}
 	if err := makeDir(dir); err != nil {
 		return "", fmt.Errorf("prepare the directory %s: %w", dir, err)
+	}
+	if dir, err = realPath(dir); err != nil {
+		return "", err
 	}
 	if err := checkOurs(dir); err != nil {
 		return "", err
@@ -63,6 +63,18 @@ func prepareDir(opts Options, acct *account) (string, error) {
 			"may not enter that directory or one above it; choose another directory, such as one under /var/lib", dir, acct.name)
 	}
 	return dir, nil
+}
+
+// realPath is the one name of a directory by which its server is recognized.
+func realPath(dir string) (string, error) {
+	path, err := filepath.Abs(dir)
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("resolve the directory %q: %w", dir, err)
+	}
+	return path, nil
 }
 
 // makeDir is os.MkdirAll whatever the umask, so that root's directories stay

@@ -144,8 +144,12 @@ func postmasterAlive(data string, pid int) bool {
 }
 
 // endOrphan ends the server that a dead owner left running on a data directory,
-// if one is, and removes its postmaster.pid. The caller holds the directory's
-// lock, so the server belongs to nobody.
+// if one is. The caller holds the directory's lock, so the server belongs to
+// nobody.
+//
+// A stale postmaster.pid stays, because the next server checks by it that no
+// process of the old one has the shared memory still. Only where its process id
+// has passed to some other program would that server take it for a live one.
 func endOrphan(ctx context.Context, data string) error {
 	pid := postmasterPID(data)
 	began := time.Now()
@@ -166,8 +170,10 @@ func endOrphan(ctx context.Context, data string) error {
 			return fmt.Errorf("end the Postgres (process %d) that an earlier run left in %s: %w", pid, data, ctx.Err())
 		}
 	}
-	err := os.Remove(filepath.Join(data, "postmaster.pid"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if pid == 0 || !alive(pid) || strings.Contains(Command(pid), "postgres") {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(data, "postmaster.pid")); ignoreMissing(err) != nil {
 		return fmt.Errorf("remove a stale postmaster.pid: %w", err)
 	}
 	return nil

@@ -225,3 +225,23 @@ func TestRemoveEndsAnOrphan(t *testing.T) {
 	require.False(t, running(h.PID))
 	require.NoDirExists(t, dir)
 }
+
+// A directory has many names, and its server is recognized by each.
+func TestOrphanIsFoundThroughALink(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	h := startHelper(t, helperTask{Dir: dir})
+	link := dir + "-link"
+	require.NoError(t, os.Symlink(dir, link))
+	found, err := pgdev.Find(link)
+	require.NoError(t, err)
+	require.Equal(t, h.PID, found.PID)
+
+	require.NoError(t, syscall.Kill(h.Watchdog, syscall.SIGKILL))
+	requireGone(t, h.Watchdog, "the watchdog")
+	h.signal(t, syscall.SIGKILL)
+	h.end(t)
+	server := start(t, pgdev.Options{Dir: link})
+	require.False(t, running(h.PID))
+	require.Equal(t, h.Dir, server.Dir)
+}

@@ -78,17 +78,20 @@ func Find(dir string) (*Info, error) {
 			return nil, err
 		}
 	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("find the private Postgres in %q: %w", dir, err)
+	path, err := realPath(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notRunning(dir)
 	}
-	info, err := readState(dir)
+	if err != nil {
+		return nil, err
+	}
+	info, err := readState(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, notRunning(dir)
 	case err != nil:
 		return nil, err
-	case !postmasterAlive(filepath.Join(dir, "data"), info.PID):
+	case !postmasterAlive(filepath.Join(path, "data"), info.PID):
 		return nil, notRunning(dir)
 	}
 	return info, nil

@@ -4,7 +4,8 @@
 #
 # The owner holds the writing end of our standard input and sends lines:
 #   group N       kill the process group N if the owner dies (0: forget it)
-#   server N      a server is being started in DATA_DIR
+#   server N      a server is being started in DATA_DIR; N is what a server that
+#                 is gone has left in postmaster.pid, 0 for nothing
 #   socket PATH   remove this directory, which is outside TRASH_DIR
 #   until N       from now on live as long as process N, not as the owner
 #   done 0        the owner has cleaned up, go
@@ -12,7 +13,7 @@
 # holding it keeps others out until we are through.
 
 data=$1 trash=$2
-group=0 server=0 until=0 socket=
+group=0 server= until=0 socket=
 
 while read -r word value; do
 	case $word in
@@ -27,12 +28,12 @@ done
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
 
 # The first line of postmaster.pid is the server's process id. A server that is
-# only just being started has not written it yet, hence the tries.
+# only just being started has not written its own yet, hence the tries.
 pid=
 find_server() {
 	tries=$1
 	while [ "$tries" -gt 0 ]; do
-		{ read -r pid <"$data/postmaster.pid"; } 2>/dev/null && [ -n "$pid" ] && return 0
+		{ read -r pid <"$data/postmaster.pid"; } 2>/dev/null && [ -n "$pid" ] && [ "$pid" != "$server" ] && return 0
 		tries=$((tries - 1))
 		pause
 	done
@@ -54,7 +55,7 @@ fi
 
 [ "$group" -gt 0 ] && kill -s KILL -- "-$group" 2>/dev/null
 
-if [ "$server" -gt 0 ] && find_server 30; then
+if [ -n "$server" ] && find_server 30; then
 	kill -s INT "$pid" 2>/dev/null
 	waited=0
 	while running && [ "$waited" -lt 200 ]; do
