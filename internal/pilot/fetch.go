@@ -3,6 +3,7 @@ package pilot
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -60,7 +61,7 @@ func (p *Pilot) JobGetAvailable(ctx context.Context, exec riverdriver.Executor, 
 	if err != nil {
 		return nil, err
 	}
-	return p.hold(ctx, x, params.Schema, result)
+	return p.hold(ctx, x, params.Schema, result), nil
 }
 
 // JobGetAvailable fetches without a producer: River's test helpers come this way.
@@ -100,7 +101,7 @@ func (x *Executor) claim(ctx context.Context, fetch statement, params *riverdriv
 }
 
 // hold takes the fetched jobs into the client's keeping.
-func (p *Pilot) hold(ctx context.Context, x *Executor, schema string, result *riverdriver.JobGetAvailableResult) (*riverdriver.JobGetAvailableResult, error) {
+func (p *Pilot) hold(ctx context.Context, x *Executor, schema string, result *riverdriver.JobGetAvailableResult) *riverdriver.JobGetAvailableResult {
 	var twice []*rivertype.JobRow
 	result.Jobs = slices.DeleteFunc(result.Jobs, func(job *rivertype.JobRow) bool {
 		if p.held.add(job) {
@@ -109,10 +110,14 @@ func (p *Pilot) hold(ctx context.Context, x *Executor, schema string, result *ri
 		twice = append(twice, job)
 		return true
 	})
-	if len(twice) == 0 {
-		return result, nil
+	if len(twice) > 0 {
+		// The others are held and have to be worked, so an error is no error of the fetch. Jobs that could not go back stay
+		// running until the fleet finds that nobody holds this attempt.
+		if err := x.returnTwiceHeld(ctx, schema, twice); err != nil {
+			p.fleet.Logger.WarnContext(ctx, "hand back jobs that are still being worked here", slog.Any("error", err))
+		}
 	}
-	return result, x.returnTwiceHeld(ctx, schema, twice)
+	return result
 }
 
 // twiceHeldPause is how long a job waits that came back to a client that is still working an earlier attempt of it.
@@ -123,10 +128,10 @@ const twiceHeldPause = time.Second
 // their handler here goes on. Leaving held ids out of the fetch would cost an array of every held id with each fetch,
 // for a case that hardly ever comes.
 func (x *Executor) returnTwiceHeld(ctx context.Context, schema string, jobs []*rivertype.JobRow) error {
-	due := time.Now().Add(twiceHeldPause)
 	endings := make([]ending, len(jobs))
 	for i, job := range jobs {
 		attempt := job.Attempt - 1
+		due := job.AttemptedAt.Add(twiceHeldPause) // by the clock that the next fetch goes by
 		endings[i] = ending{
 			id: job.ID, token: job.AttemptedAt, state: string(rivertype.JobStateAvailable), attempt: &attempt,
 			dueAt: &due, event: "interrupted",
