@@ -34,7 +34,7 @@ func (m *Migrator) Adopt(ctx context.Context, opts AdoptOptions) error {
 		return fmt.Errorf("adopt from schema %q: name the schema that holds River's tables, usually public", opts.From)
 	}
 	return m.alone(ctx, func(ctx context.Context) error {
-		if err := m.retry(ctx, m.createSchema); err != nil {
+		if err := m.createSchema(ctx); err != nil {
 			return err
 		}
 		err := m.retry(ctx, func(ctx context.Context) error {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -34,7 +32,8 @@ const (
 //
 // The lock saves work and noise; safety does not rest on it. Every migration commits together with its row in
 // river_migration, whose primary key admits one. If the connection with the lock is lost and a second process starts,
-// one of the two fails on a key or on an object that exists already, rolls back, and retry has it look again.
+// one of the two fails on a key or on an object that is there or gone already, rolls back, and finds that the
+// migration has been applied: every step asks that before it fails.
 func (m *Migrator) alone(ctx context.Context, change func(context.Context) error) error {
 	conn, err := pgx.ConnectConfig(ctx, m.pool.Config().ConnConfig)
 	if err != nil {
@@ -95,19 +94,19 @@ func tryLock(ctx context.Context, conn *pgx.Conn) (pgx.Tx, bool, error) {
 	return tx, true, nil
 }
 
-// retry runs step again for as long as it fails because others were in the way: a lock that was not to be had, or a
-// change that another process made at the same moment. A step must find out itself what is left to do.
+// retry runs step again for as long as it fails because others were in the way. A step must find out itself what is
+// left to do.
 func (m *Migrator) retry(ctx context.Context, step func(context.Context) error) error {
 	start, told := time.Now(), time.Time{}
 	for attempt := 1; ; attempt++ {
 		err := step(ctx)
-		reason, tries := inTheWay(err)
+		reason := inTheWay(err)
 		if reason == "" {
 			return err
 		}
 		now := time.Now()
-		if attempt >= tries || now.Sub(start) > m.giveUp {
-			return fmt.Errorf("give up after %d tries in %s: %w", attempt, now.Sub(start).Round(time.Millisecond), err)
+		if now.Sub(start) > m.giveUp {
+			return fmt.Errorf("give up after %d tries in %s: %w", attempt, now.Sub(start).Round(time.Second), err)
 		}
 		if now.Sub(told) > 5*time.Second {
 			m.report(fmt.Sprintf("%s; trying again (%s)", reason, now.Sub(start).Round(time.Second)))
@@ -121,23 +120,16 @@ func (m *Migrator) retry(ctx context.Context, step func(context.Context) error) 
 	}
 }
 
-// inTheWay says why a later try may succeed and how many tries that is worth; "" when none would.
-func inTheWay(err error) (reason string, tries int) {
-	// What a second migrator has made, the next look finds. When it does not, somebody else made it, and it stays.
-	const raced = 3
+// inTheWay says why a later try may succeed, or "" when none would.
+func inTheWay(err error) string {
 	switch sqlState(err) {
 	case "55P03": // lock_not_available
-		return "a table is in use", math.MaxInt
+		return "a table is in use"
 	case "40P01", "40001": // deadlock_detected, serialization_failure
-		return "another transaction was in the way", math.MaxInt
-	case "42P06", "42P07", "42701", "42710", "42723", "23505": // duplicate schema, table, column, object, function, key
-		return "another process made the same change", raced
-	case "XX000":
-		if strings.Contains(err.Error(), "concurrently") { // "tuple concurrently updated" has no code of its own
-			return "another process changed the same object", raced
-		}
+		return "another transaction was in the way"
+	default:
+		return ""
 	}
-	return "", 0
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -122,7 +122,7 @@ func (m *Migrator) Up(ctx context.Context) error {
 }
 
 func (m *Migrator) up(ctx context.Context) error {
-	if err := m.retry(ctx, m.createSchema); err != nil {
+	if err := m.createSchema(ctx); err != nil {
 		return err
 	}
 	for _, line := range m.driver.GetMigrationLines() {
@@ -136,17 +136,26 @@ func (m *Migrator) up(ctx context.Context) error {
 // createSchema looks before it creates: CREATE SCHEMA IF NOT EXISTS asks for the right to create schemas even where
 // the schema exists, and a careful administrator makes it beforehand and gives no such right.
 func (m *Migrator) createSchema(ctx context.Context) error {
-	var exists bool
-	if err := m.pool.QueryRow(ctx, `SELECT to_regnamespace($1) IS NOT NULL`, Schema).Scan(&exists); err != nil {
-		return fmt.Errorf("look for schema %q: %w", Schema, err)
+	exists, err := m.schemaExists(ctx)
+	if err != nil || exists {
+		return err
 	}
-	if exists {
+	_, err = m.pool.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{Schema}.Sanitize())
+	if err == nil {
 		return nil
 	}
-	if _, err := m.pool.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{Schema}.Sanitize()); err != nil {
-		return fmt.Errorf("create schema %q (as an administrator: CREATE SCHEMA %s AUTHORIZATION your_role): %w", Schema, Schema, err)
+	if exists, lookErr := m.schemaExists(ctx); lookErr == nil && exists {
+		return nil // another process was quicker
 	}
-	return nil
+	return fmt.Errorf("create schema %q (as an administrator: CREATE SCHEMA %s AUTHORIZATION your_role): %w", Schema, Schema, err)
+}
+
+func (m *Migrator) schemaExists(ctx context.Context) (bool, error) {
+	var exists bool
+	if err := m.pool.QueryRow(ctx, `SELECT to_regnamespace($1) IS NOT NULL`, Schema).Scan(&exists); err != nil {
+		return false, fmt.Errorf("look for schema %q: %w", Schema, err)
+	}
+	return exists, nil
 }
 
 // upLine goes one step at a time, so that each is prepared beforehand and reported when it is done.
@@ -156,31 +165,35 @@ func (m *Migrator) upLine(ctx context.Context, line string) error {
 		return err
 	}
 	for {
-		var result *rivermigrate.MigrateResult
-		err := m.retry(ctx, func(ctx context.Context) error {
-			next, err := m.next(ctx, migrator, line)
-			if err != nil || next == nil {
-				result = nil
-				return err
-			}
-			if line == migrations.Line {
-				if err := m.prepare(ctx, next.SQLUp); err != nil {
-					return err
-				}
-			}
-			result, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{MaxSteps: 1})
+		next, err := m.next(ctx, migrator, line)
+		if err != nil || next == nil {
 			return err
-		})
-		if err != nil {
+		}
+		if err := m.retry(ctx, func(ctx context.Context) error { return m.upStep(ctx, migrator, line, *next) }); err != nil {
 			return fmt.Errorf("migrate line %q up: %w", line, err)
 		}
-		if result == nil {
-			return nil
-		}
-		for _, done := range result.Versions {
-			m.report(fmt.Sprintf("applied %s %03d %s (%s)", line, done.Version, done.Name, done.Duration.Round(time.Millisecond)))
+	}
+}
+
+// upStep applies the line's first missing migration, unless another process is quicker.
+func (m *Migrator) upStep(ctx context.Context, migrator *rivermigrate.Migrator[pgx.Tx], line string, next rivermigrate.Migration) error {
+	if line == migrations.Line {
+		if err := m.prepare(ctx, next.SQLUp); err != nil {
+			return err
 		}
 	}
+	result, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{MaxSteps: 1})
+	if err != nil {
+		applied, lookErr := m.applied(ctx)
+		if _, there := applied[step{line, next.Version}]; lookErr == nil && there {
+			return nil
+		}
+		return err
+	}
+	for _, done := range result.Versions {
+		m.report(fmt.Sprintf("applied %s %03d %s (%s)", line, done.Version, done.Name, done.Duration.Round(time.Millisecond)))
+	}
+	return nil
 }
 
 // next returns the first migration of the line that is missing, or nil.

@@ -66,6 +66,9 @@ func (m *Migrator) prepare(ctx context.Context, sql string) error {
 			continue
 		}
 		if err := m.change(ctx, change); err != nil {
+			if needed, lookErr := m.needed(ctx, change); lookErr == nil && !needed {
+				continue // another process was quicker
+			}
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
@@ -15,6 +16,9 @@ import (
 	"github.com/towpath/towpath/internal/migrate"
 	"github.com/towpath/towpath/internal/testdb"
 )
+
+// testLimit is far more than anything here takes.
+const testLimit = time.Minute
 
 // newMigrator returns a Migrator and what it reports.
 func newMigrator(t *testing.T, pool *pgxpool.Pool, opts ...migrate.Option) (*migrate.Migrator, func() []string) {
@@ -49,9 +53,7 @@ func reported(lines []string, part string) int {
 // riverUp applies River's own line up to a version (0: all) in a schema, as River's own command would.
 func riverUp(t *testing.T, pool *pgxpool.Pool, schema string, to int) {
 	t.Helper()
-	if schema != "public" {
-		exec(t, pool, "CREATE SCHEMA IF NOT EXISTS "+schema)
-	}
+	exec(t, pool, "CREATE SCHEMA IF NOT EXISTS "+pgx.Identifier{schema}.Sanitize())
 	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: schema})
 	require.NoError(t, err)
 	_, err = migrator.Migrate(t.Context(), rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{TargetVersion: to})
@@ -121,7 +123,7 @@ func TestUpTenAtOnce(t *testing.T) {
 			t.Parallel()
 			pool := testdb.Empty(t)
 			begin(t, pool)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), testLimit)
 			defer cancel()
 			start, errs := make(chan struct{}), make(chan error, 10)
 			m, lines := newMigrator(t, pool)
@@ -192,7 +194,7 @@ func leaveInvalidIndex(t *testing.T, pool *pgxpool.Pool) {
 	}()
 	require.Eventually(t, func() bool {
 		return scan[int](t, pool, `SELECT count(*) FROM pg_index WHERE NOT indisvalid`) == 1
-	}, 10*time.Second, 10*time.Millisecond)
+	}, testLimit, 10*time.Millisecond)
 	exec(t, pool, `SELECT pg_cancel_backend(pid) FROM pg_stat_activity
 		WHERE query LIKE 'CREATE INDEX CONCURRENTLY towpath%' AND datname = current_database()`)
 	require.Error(t, <-built)
