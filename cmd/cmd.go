@@ -73,6 +73,11 @@ func WithName(name string) Option {
 	return func(p *Program) { p.name = name }
 }
 
+// WithEnvironment sets variables that the environment leaves open, such as TOWPATH_LOG_LEVEL: defaults of your own.
+func WithEnvironment(defaults map[string]string) Option {
+	return func(p *Program) { p.environment = defaults }
+}
+
 // Main runs the command that the process's arguments name and returns the exit code. The bundle holds the workers of
 // the roles worker, all and dev; nil is an empty one. Main handles signals; call it once, from main.
 func Main(bundle *workers.Bundle, opts ...Option) int {
@@ -94,6 +99,9 @@ func newProgram(bundle *workers.Bundle, opts ...Option) *Program {
 
 // run executes one command line.
 func (p *Program) run(ctx context.Context, args []string) int {
+	if err := config.SetDefaults(p.environment); err != nil {
+		return p.exit(err)
+	}
 	root := p.root()
 	root.SetArgs(args)
 	root.SetIn(p.stdin)
@@ -168,8 +176,11 @@ func (p *Program) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w; see `%s --help`", err, c.CommandPath())
 	})
+	root.SuggestionsMinimumDistance = 2
+	if len(p.builders) > 0 || p.fallback != nil {
+		root.AddGroup(&cobra.Group{ID: groupApp, Title: "Commands of this application:"})
+	}
 	root.AddGroup(
-		&cobra.Group{ID: groupApp, Title: "Commands of this application:"},
 		&cobra.Group{ID: groupRun, Title: "Run:"},
 		&cobra.Group{ID: groupUse, Title: "Look and operate:"},
 		&cobra.Group{ID: groupSet, Title: "Set up:"},
@@ -244,6 +255,7 @@ func strict(command *cobra.Command) {
 		}
 		return nil
 	}
+	command.SuggestionsMinimumDistance = 2
 	if command.HasSubCommands() && command.RunE == nil && command.Run == nil {
 		command.RunE = subcommandNeeded
 	}
@@ -296,6 +308,6 @@ func writeVariables(out io.Writer, c *cobra.Command) {
 		if variable.Default != "" {
 			value = " (default " + variable.Default + ")"
 		}
-		fmt.Fprintf(out, "  %s%s\n      %s\n", variable.Name, value, variable.Description)
+		fmt.Fprintf(out, "  %s%s\n%s", variable.Name, value, wrap(variable.Description, "      ", 100))
 	}
 }

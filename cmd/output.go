@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
 )
 
 // printJSON prints a result for programs: one value, indented.
@@ -46,4 +47,22 @@ func cell(text string, most int) string {
 		text = string(runes[:most-1]) + "…"
 	}
 	return text
+}
+
+// wrap breaks a text into indented lines of at most so many characters, as far as its words allow.
+func wrap(text, indent string, width int) string {
+	var b strings.Builder
+	line := indent
+	for word := range strings.FieldsSeq(text) {
+		if line != indent && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			b.WriteString(line + "\n")
+			line = indent
+		}
+		if line != indent {
+			line += " "
+		}
+		line += word
+	}
+	b.WriteString(line + "\n")
+	return b.String()
 }

@@ -32,6 +32,8 @@ type Program struct {
 	migrations fs.FS
 	prepare    func(context.Context, *pgxpool.Pool) error
 
+	environment map[string]string // defaults of the application's own
+
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	json           bool

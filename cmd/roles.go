@@ -143,6 +143,12 @@ func (p *Program) start(ctx context.Context, opts serveOptions) (*Running, error
 	return &Running{app: a, hurry: hurryOf(ctx)}, nil
 }
 
+// StartAll brings all roles up in this process, for a command of yours that works beside them: it fails when a step
+// does, and then nothing runs. On loopback HTTP falls back to any free port. Call Stop when done.
+func (p *Program) StartAll(ctx context.Context) (*Running, error) {
+	return p.start(ctx, serveOptions{roles: p.allRoles(), dev: true})
+}
+
 // warnUnknown tells of variables that are most likely misspelt.
 func warnUnknown(ctx context.Context, logger *slog.Logger) {
 	unknown := config.Unknown()

@@ -127,6 +127,20 @@ func Load() (*Config, error) {
 	return cfg, nil
 }
 
+// SetDefaults sets variables that the environment leaves open, for a program with defaults of its own. Call it before
+// Load.
+func SetDefaults(defaults map[string]string) error {
+	for name, value := range defaults {
+		if Given(name) {
+			continue
+		}
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("set default of variable %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // dropEmpty unsets variables of ours that are set to nothing: envconfig would read them as values that do not parse,
 // instead of giving the default.
 func dropEmpty() {
