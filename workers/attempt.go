@@ -15,6 +15,7 @@ import (
 
 // runtime is what the attempts of one client share.
 type runtime struct {
+	database    Beginner
 	recorder    *recorder
 	logger      *slog.Logger
 	logLevel    slog.Leveler // the least level that is recorded
@@ -32,11 +33,11 @@ func (a *attempt) identity() []slog.Attr {
 	}
 }
 
-func newRuntime(recorder *recorder, logger *slog.Logger, logLevel slog.Leveler) *runtime {
+func newRuntime(database Beginner, recorder *recorder, logger *slog.Logger, logLevel slog.Leveler) *runtime {
 	if logLevel == nil {
 		logLevel = slog.LevelInfo
 	}
-	return &runtime{recorder: recorder, logger: logger, logLevel: logLevel, running: make(map[*attempt]struct{})}
+	return &runtime{database: database, recorder: recorder, logger: logger, logLevel: logLevel, running: make(map[*attempt]struct{})}
 }
 
 func (rt *runtime) attempts() []*attempt {

@@ -26,7 +26,7 @@ func InTx[T river.JobArgs](bundle *Bundle, tx pgx.Tx, config jobs.Config) (*rive
 		return store.InsertJobEvents(ctx, tx, events)
 	})
 	recorder.direct = true
-	rt := newRuntime(recorder, rc.Logger, nil)
+	rt := newRuntime(tx, recorder, rc.Logger, nil)
 	rt.retryPolicy = rc.RetryPolicy
 
 	var args T

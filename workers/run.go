@@ -81,7 +81,7 @@ func New(config Config, bundle *Bundle) (*Runner, error) {
 		return store.InsertJobEvents(ctx, config.Pool, events)
 	})
 	r := &Runner{
-		runtime: newRuntime(recorder, logger, config.LogLevel), onStuck: config.Client.JobStuckHandler,
+		runtime: newRuntime(config.Pool, recorder, logger, config.LogLevel), onStuck: config.Client.JobStuckHandler,
 		pool: config.Pool, logger: logger, kinds: bundle.Kinds(),
 		grace: cmp.Or(config.Grace, GraceDefault), cancelGrace: cmp.Or(config.CancelGrace, CancelGraceDefault),
 	}
