@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/puddle/v2"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivertype"
@@ -283,7 +284,7 @@ func (a *awaiter) ends(ctx context.Context, ids []int64) (map[int64]ending, erro
 // passes reports whether a failed look is worth repeating: the database could not be reached, is shutting down, or gave
 // up on this one statement. What it refuses it will refuse again.
 func passes(err error) bool {
-	if errors.Is(err, riverdriver.ErrClosedPool) {
+	if errors.Is(err, puddle.ErrClosedPool) {
 		return false
 	}
 	var pgErr *pgconn.PgError
