@@ -71,13 +71,13 @@ func TestStaleAttemptOnPool(t *testing.T) {
 func TestStaleAttemptInTx(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.run(t, `CREATE TABLE effect (job_id bigint)`)
+	r.run(t, `CREATE TABLE towpath.effect (job_id bigint)`)
 	stale, current := r.actor(t, "stale"), r.actor(t, "current")
 	id := stale.insertOne(t)
 	stale.fetchOne(t)
 	work := func(a *actor) error {
 		return pgx.BeginFunc(t.Context(), r.pool, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(t.Context(), `INSERT INTO effect VALUES ($1)`, id); err != nil {
+			if _, err := tx.Exec(t.Context(), `INSERT INTO towpath.effect VALUES ($1)`, id); err != nil {
 				return err
 			}
 			_, err := a.finishTx(t.Context(), tx, completed(id))
@@ -85,7 +85,7 @@ func TestStaleAttemptInTx(t *testing.T) {
 		})
 	}
 	effects := func() (n int) {
-		r.queryRow(t, `SELECT count(*) FROM effect`)(&n)
+		r.queryRow(t, `SELECT count(*) FROM towpath.effect`)(&n)
 		return n
 	}
 
@@ -217,8 +217,8 @@ func TestHeldTwiceThatCannotGoBack(t *testing.T) {
 	a.fetchOne(t)
 	r.takeAway(t, id, false)
 	fresh := a.insertOne(t)
-	r.run(t, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$`)
-	r.run(t, `CREATE TRIGGER refuse BEFORE UPDATE ON towpath.river_job FOR EACH ROW WHEN (OLD.state = 'running') EXECUTE FUNCTION refuse()`)
+	r.run(t, `CREATE FUNCTION towpath.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$`)
+	r.run(t, `CREATE TRIGGER refuse BEFORE UPDATE ON towpath.river_job FOR EACH ROW WHEN (OLD.state = 'running') EXECUTE FUNCTION towpath.refuse()`)
 	require.Equal(t, []int64{fresh}, ids(a.fetch(t, 10)))
 }
 

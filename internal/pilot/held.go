@@ -18,7 +18,7 @@ type held struct {
 // claim is one fetched job. It is let go once its slot is free and its finish is written, in whichever order.
 type claim struct {
 	token     time.Time
-	row       *rivertype.JobRow
+	row       rivertype.JobRow // as the fetch brought it: hooks may change the one that River works
 	slotFreed bool
 	finished  bool
 	over      bool // ended by EndAttempt while the handler goes on
@@ -35,7 +35,7 @@ func (h *held) add(row *rivertype.JobRow) bool {
 	if _, ok := h.jobs[row.ID]; ok {
 		return false
 	}
-	h.jobs[row.ID] = &claim{token: *row.AttemptedAt, row: row}
+	h.jobs[row.ID] = &claim{token: *row.AttemptedAt, row: *row}
 	return true
 }
 
@@ -99,8 +99,8 @@ func (h *held) completedRows(rows []*rivertype.JobRow, ids []int64, plain []endi
 		if !ok {
 			continue
 		}
-		row := *c.row
-		row.State, row.FinalizedAt = rivertype.JobStateCompleted, utc(endedAt[id])
+		row, ended := c.row, endedAt[id].UTC().Truncate(time.Microsecond) // Postgres keeps no more
+		row.State, row.FinalizedAt = rivertype.JobStateCompleted, &ended
 		rows = append(rows, &row)
 	}
 	return rows

@@ -41,9 +41,20 @@ type rig struct {
 	exec   riverdriver.Executor
 }
 
-func newRig(t *testing.T) *rig {
+// newRig empties the search path, so that a relation without its schema is found out.
+func newRig(t *testing.T, change ...func(*pgxpool.Config)) *rig {
 	t.Helper()
-	return rigOn(testdb.Pool(t))
+	config, err := pgxpool.ParseConfig(testdb.URL(t))
+	require.NoError(t, err)
+	config.MaxConns = 10
+	config.ConnConfig.RuntimeParams["search_path"] = ""
+	for _, c := range change {
+		c(config)
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return rigOn(pool)
 }
 
 func rigOn(pool *pgxpool.Pool) *rig {

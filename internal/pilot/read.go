@@ -51,7 +51,7 @@ func (x *Executor) JobGetByID(ctx context.Context, params *riverdriver.JobGetByI
 	if !x.hasLine(ctx, params.Schema) {
 		return x.Executor.JobGetByID(ctx, params)
 	}
-	return one(queryJobs(ctx, x.db, strict, byIDStatement.in(params.Schema), params.ID))
+	return one(queryJobs(ctx, x.db, strict, byIDStatement.in(params.Schema), x.storage.unnamed(params.ID)...))
 }
 
 // JobGetByIDMany finds jobs, live or finished, in the order of their ids.

@@ -12,7 +12,7 @@ import (
 // that came with it: after JobCompleteTx River's executor still reports the end, and the row makes its event.
 //
 // A row is answered to the attempt that ended it ($2, where the asker held a token) and to nobody else. With a token
-// history is asked from that moment on only, which leaves one or two partitions to look into. The updates lock by
+// history is asked from about that moment on only, which leaves one or two partitions to look into. The updates lock by
 // primary key or by the id's index and wait for nothing but another update of the same finished row.
 var answerStatement = build(`
 WITH asked AS (
@@ -44,6 +44,10 @@ WHERE h.id = ANY($1::bigint[]) AND asked.merge IS NULL AND h.archived_at >= $4::
 	"LIVE_COLUMNS", jobColumnsOf("live"), "KEPT_COLUMNS", jobColumnsOf("kept"),
 	"JOB_COLUMNS_OF_J", jobColumnsOf("j"), "JOB_COLUMNS_OF_H", jobColumnsOf("h"))
 
+// answerSlack is how much earlier than its fetch a job may be archived: archived_at is the begin of the transaction that
+// ended it, which a handler may have got from somewhere else, and the database's clock may be set.
+const answerSlack = time.Hour
+
 // answer looks up jobs that no longer run.
 func (x *Executor) answer(ctx context.Context, schema string, endings []ending) ([]*rivertype.JobRow, error) {
 	ids := make([]int64, len(endings))
@@ -56,8 +60,8 @@ func (x *Executor) answer(ctx context.Context, schema string, endings []ending) 
 		switch {
 		case e.token == nil:
 			since = time.Time{}
-		case e.token.Before(since):
-			since = *e.token
+		case e.token.Add(-answerSlack).Before(since):
+			since = e.token.Add(-answerSlack)
 		}
 	}
 	return queryJobs(ctx, x.db, lenient, answerStatement.in(schema), x.storage.unnamed(ids, tokens, merges, since)...)
@@ -81,16 +85,21 @@ func (x *Executor) JobSetStateIfRunningMany(ctx context.Context, params *riverdr
 	return append(rows, ended...), err
 }
 
-// settleSafely settles, and leaves the rows in river_job when history will not take them: a job must be able to end.
+// settleSafely settles, in river_job where history will not take the rows, and without what Postgres cannot store: a job
+// must be able to end.
 func (x *Executor) settleSafely(ctx context.Context, schema string, now *time.Time, endings []ending) ([]*rivertype.JobRow, error) {
-	rows, err := x.settle(ctx, schema, now, x.storage.keepsInPlace(), endings)
-	if refusesHistory(err) {
-		x.storage.keepInPlace()
-		if x.inTx { // the transaction is lost, but its next try will pass
-			return nil, err
-		}
-		return x.settle(ctx, schema, now, true, endings)
+	rows, err := x.settleWhereverItMay(ctx, schema, now, endings)
+	if unstorable(err) && !x.inTx {
+		return x.settleCleaned(ctx, schema, now, endings, err)
 	}
+	return rows, err
+}
+
+func (x *Executor) settleWhereverItMay(ctx context.Context, schema string, now *time.Time, endings []ending) (rows []*rivertype.JobRow, err error) {
+	err = x.whereverItMay(func(inPlace bool) (err error) {
+		rows, err = x.settle(ctx, schema, now, inPlace, endings)
+		return err
+	})
 	return rows, err
 }
 

@@ -77,12 +77,30 @@ func (x *Executor) JobRetry(ctx context.Context, params *riverdriver.JobRetryPar
 	if !x.hasLine(ctx, params.Schema) {
 		return x.Executor.JobRetry(ctx, params)
 	}
-	args := []any{params.ID, params.Now, x.storage.notifies(), params.Schema}
-	jobs, err := queryJobs(ctx, x.db, strict, retryLiveStatement.in(params.Schema), args...)
-	if err != nil || len(jobs) > 0 {
-		return one(jobs, err)
+	args := x.storage.unnamed(params.ID, params.Now, x.storage.notifies(), params.Schema)
+	return x.untilFound(ctx, params.Schema, params.ID, func() ([]*rivertype.JobRow, error) {
+		jobs, err := queryJobs(ctx, x.db, strict, retryLiveStatement.in(params.Schema), args...)
+		if err != nil || len(jobs) > 0 {
+			return jobs, err
+		}
+		return queryJobs(ctx, x.db, strict, reviveStatement.in(params.Schema), args...)
+	}, func(*rivertype.JobRow) bool { return false })
+}
+
+// untilFound runs a change of one job until it meets the job. A job on its way from one table to the other while a
+// statement waits for its row is in neither for that statement, and in one of them for the next. A change that came to
+// nothing is enough where the job, as it is then, has nothing left to change.
+func (x *Executor) untilFound(ctx context.Context, schema string, id int64, change func() ([]*rivertype.JobRow, error), enough func(*rivertype.JobRow) bool) (*rivertype.JobRow, error) {
+	for {
+		jobs, err := change()
+		if err != nil || len(jobs) > 0 {
+			return one(jobs, err)
+		}
+		job, err := x.JobGetByID(ctx, &riverdriver.JobGetByIDParams{ID: id, Schema: schema})
+		if err != nil || enough(job) {
+			return job, err
+		}
 	}
-	return one(queryJobs(ctx, x.db, strict, reviveStatement.in(params.Schema), args...))
 }
 
 // JobRetry implements River's pilot.
@@ -134,12 +152,14 @@ func (x *Executor) JobCancel(ctx context.Context, params *riverdriver.JobCancelP
 	if err != nil {
 		return nil, fmt.Errorf("write the time of the cancellation: %w", err)
 	}
-	jobs, err := queryJobs(ctx, x.db, strict, cancelStatement.in(params.Schema),
-		params.ID, string(askedAt), x.storage.notifies(), params.Schema, params.ControlTopic, params.Now, x.storage.keepsInPlace())
-	if err != nil || len(jobs) > 0 {
-		return one(jobs, err)
-	}
-	return x.JobGetByID(ctx, &riverdriver.JobGetByIDParams{ID: params.ID, Schema: params.Schema})
+	return x.untilFound(ctx, params.Schema, params.ID, func() (jobs []*rivertype.JobRow, err error) {
+		err = x.whereverItMay(func(inPlace bool) error {
+			jobs, err = queryJobs(ctx, x.db, strict, cancelStatement.in(params.Schema), x.storage.unnamed(params.ID, string(askedAt),
+				x.storage.notifies(), params.Schema, params.ControlTopic, params.Now, inPlace)...)
+			return err
+		})
+		return jobs, err
+	}, func(job *rivertype.JobRow) bool { return job.FinalizedAt != nil })
 }
 
 // JobCancel implements River's pilot.
@@ -178,20 +198,17 @@ func (x *Executor) JobDelete(ctx context.Context, params *riverdriver.JobDeleteP
 	if !x.hasLine(ctx, params.Schema) {
 		return x.Executor.JobDelete(ctx, params)
 	}
-	for {
-		jobs, err := queryJobs(ctx, x.db, strict, deleteOneStatement.in(params.Schema), []int64{params.ID})
-		if err != nil || len(jobs) > 0 {
-			return one(jobs, err)
-		}
-		job, err := x.JobGetByID(ctx, &riverdriver.JobGetByIDParams{ID: params.ID, Schema: params.Schema})
-		if err != nil {
-			return nil, err
-		}
-		if job.State == rivertype.JobStateRunning {
-			return nil, rivertype.ErrJobRunning
-		}
-		// It moved to history, or back, while the statement waited for its row: ask again with a new snapshot.
+	running := false
+	job, err := x.untilFound(ctx, params.Schema, params.ID, func() ([]*rivertype.JobRow, error) {
+		return queryJobs(ctx, x.db, strict, deleteOneStatement.in(params.Schema), x.storage.unnamed([]int64{params.ID})...)
+	}, func(job *rivertype.JobRow) bool {
+		running = job.State == rivertype.JobStateRunning
+		return running
+	})
+	if running {
+		return nil, rivertype.ErrJobRunning
 	}
+	return job, err
 }
 
 // JobDelete implements River's pilot.
@@ -233,11 +250,13 @@ WHERE id = $1::bigint RETURNING JOB_COLUMNS`, "JOB_COLUMNS", jobColumns)
 
 // lockAttemptStatement takes the row of a live job, for the rest of the transaction if there is one, and tells whose
 // attempt it is.
-const lockAttemptStatement statement = `
-SELECT state::text, attempted_at FROM SCHEMA.river_job WHERE id = $1::bigint AND finalized_at IS NULL FOR UPDATE`
+const lockAttemptStatement statement = `SELECT state::text, attempted_at FROM SCHEMA.river_job WHERE id = $1::bigint FOR UPDATE`
 
-// JobUpdate changes a job's metadata, live or finished. In a process that holds an attempt of the job, an unfinished row
-// must still belong to it: a stale handler must not write its progress into somebody else's attempt.
+// lastAttemptStatement tells whose attempt ended a job.
+const lastAttemptStatement statement = `SELECT state::text, attempted_at FROM SCHEMA.job_history WHERE id = $1::bigint`
+
+// JobUpdate changes a job's metadata, live or finished. In a process that holds an attempt of the job, the row must still
+// belong to it, running or ended by it: a stale handler must not write its progress into somebody else's attempt.
 func (x *Executor) JobUpdate(ctx context.Context, params *riverdriver.JobUpdateParams) (*rivertype.JobRow, error) {
 	if !x.hasLine(ctx, params.Schema) {
 		return x.Executor.JobUpdate(ctx, params)
@@ -249,8 +268,8 @@ func (x *Executor) JobUpdate(ctx context.Context, params *riverdriver.JobUpdateP
 	if !errors.Is(err, rivertype.ErrNotFound) {
 		return job, err
 	}
-	return one(queryJobs(ctx, x.db, strict, updateHistoryStatement.in(params.Schema),
-		params.ID, params.MetadataDoMerge, string(params.Metadata)))
+	return one(queryJobs(ctx, x.db, strict, updateHistoryStatement.in(params.Schema), x.storage.unnamed(
+		params.ID, params.MetadataDoMerge, string(params.Metadata))...))
 }
 
 // mustHold refuses when this process holds an attempt of the job and the job's row belongs to another.
@@ -263,15 +282,28 @@ func (x *Executor) mustHold(ctx context.Context, schema string, id int64) error 
 		state       string
 		attemptedAt *time.Time
 	)
-	err := x.db.QueryRow(ctx, lockAttemptStatement.in(schema), id).Scan(&state, &attemptedAt)
+	err := x.db.QueryRow(ctx, lockAttemptStatement.in(schema), x.storage.unnamed(id)...).Scan(&state, &attemptedAt)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = x.db.QueryRow(ctx, lastAttemptStatement.in(schema), x.storage.unnamed(id)...).Scan(&state, &attemptedAt)
+	}
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return nil // finished
+		return nil // the update says so
 	case err != nil:
 		return riverError(err)
-	case state == string(rivertype.JobStateRunning) && attemptedAt != nil && slices.ContainsFunc(tokens, attemptedAt.Equal):
-		return nil
-	default:
+	case attemptedAt == nil || !slices.ContainsFunc(tokens, attemptedAt.Equal) || waits(rivertype.JobState(state)):
 		return attemptOver(&ending{id: id, token: &tokens[0]})
+	default:
+		return nil
+	}
+}
+
+// waits reports whether a job in the state waits for an attempt.
+func waits(state rivertype.JobState) bool {
+	switch state {
+	case rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable, rivertype.JobStateScheduled:
+		return true
+	default:
+		return false
 	}
 }
