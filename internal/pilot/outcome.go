@@ -15,7 +15,8 @@ func withOutcome(inPlace string) string {
 	INSERT INTO SCHEMA.job_history (JOB_COLUMNS) SELECT JOB_COLUMNS FROM leaving WHERE id IN (SELECT id FROM gone)
 ), kept AS (
 	UPDATE SCHEMA.river_job j
-	SET errors = o.errors, finalized_at = o.finalized_at, metadata = o.metadata, state = o.state, scheduled_at = o.scheduled_at
+	SET errors = o.errors, finalized_at = o.finalized_at, metadata = o.metadata, state = o.state, scheduled_at = o.scheduled_at,
+		unique_states = o.unique_states
 	FROM outcome o
 	WHERE j.id = ANY(ARRAY(SELECT id FROM outcome)) AND j.id = o.id AND o.id NOT IN (SELECT id FROM leaving)
 )`, "JOB_COLUMNS", jobColumns, "MAY_LEAVE", mayLeave("o", "o.state"), "IN_PLACE", inPlace))

@@ -40,7 +40,8 @@ WITH due AS MATERIALIZED (
 		CASE WHEN conflict THEN coalesce($2::timestamptz, now()) END AS finalized_at, kind, max_attempts,
 		CASE WHEN conflict THEN metadata || '{"unique_key_conflict": "scheduler_discarded"}' ELSE metadata END AS metadata,
 		priority, queue, (CASE WHEN conflict THEN 'discarded' ELSE 'available' END)::SCHEMA.river_job_state AS state, scheduled_at,
-		tags, unique_key, unique_states, conflict
+		-- It must not hold a key that another holds, even where it would in that state.
+		tags, unique_key, CASE WHEN conflict THEN set_bit(unique_states, 4, 0) ELSE unique_states END AS unique_states, conflict
 	FROM judged
 ), WITH_OUTCOME, refused AS (
 	SELECT queue, kind FROM outcome WHERE conflict
@@ -50,8 +51,8 @@ WITH due AS MATERIALIZED (
 	SELECT count(NOTIFY_QUEUE) AS n
 	FROM (SELECT queue FROM outcome WHERE NOT conflict UNION SELECT unnest($6::text[])) AS q
 )
-RESULT`,
-		"RESULT", result, "WITH_OUTCOME", withOutcome("$3"), "COUNT", countInto("refused", "'discarded_waiting'", "0::double precision"),
+`+result,
+		"WITH_OUTCOME", withOutcome("$3"), "COUNT", countInto("refused", "'discarded_waiting'", "0::double precision"),
 		"NOTIFY_QUEUE", notifyQueue("q.queue", "$4", "$5"), "JOB_COLUMNS", jobColumns,
 		"HORIZON", "least($2::timestamptz, now())")
 }
