@@ -76,17 +76,17 @@ func (x *Executor) JobList(ctx context.Context, params *riverdriver.JobListParam
 		return x.Executor.JobList(ctx, params)
 	}
 	sql, args := listQuery(params, params.WhereClause)
-	return queryJobs(ctx, x.db, strict, sql, args...)
+	return queryJobs(ctx, x.db, strict, sql, args)
 }
 
 // listQuery completes listStatement with River's clauses, which name their parameters.
-func listQuery(params *riverdriver.JobListParams, where string) (string, []any) {
+func listQuery(params *riverdriver.JobListParams, where string) (string, pgx.NamedArgs) {
 	named := pgx.NamedArgs{"towpath_limit": params.Max}
 	for name, value := range params.NamedArgs {
 		named[name] = value
 	}
 	sql := listStatement.in(params.Schema) + where + " ORDER BY " + params.OrderByClause + " LIMIT @towpath_limit::int"
-	return sql, []any{named}
+	return sql, named
 }
 
 // JobCountByAllStates counts live and finished jobs. It reads every index entry of both tables; towpath.counters and

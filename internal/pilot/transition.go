@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -167,30 +168,35 @@ func (p *Pilot) JobCancel(ctx context.Context, exec riverdriver.Executor, params
 	return exec.JobCancel(ctx, params)
 }
 
-// deleteStatement deletes jobs by id, except running ones: the live rows by primary key, the finished ones by the index
-// on id. WAIT says what to do about rows that another transaction holds: a single delete waits, one of many passes on. A
-// job that was deleted before it ended is counted, since otherwise what came in could never equal what went out.
-func deleteStatement(wait string) statement {
+// deleteStatement deletes jobs by id, except running ones and those that a condition leaves out: the live rows by primary
+// key, the finished ones by the index on id. WAIT says what to do about rows that another transaction holds: a single
+// delete waits, one of many passes on. Either judges a row by what it holds once it is locked. A job that was deleted
+// before it ended is counted, since otherwise what came in could never equal what went out.
+func deleteStatement(ids, condition, wait string) statement {
 	return build(`
 WITH live AS (
 	DELETE FROM SCHEMA.river_job
-	WHERE id = ANY(ARRAY(SELECT id FROM SCHEMA.river_job WHERE id = ANY($1::bigint[]) AND state::text <> 'running' FOR UPDATE WAIT))
+	WHERE id = ANY(ARRAY(SELECT id FROM SCHEMA.river_job
+		WHERE id = ANY(IDS::bigint[]) AND state::text <> 'running' AND (CONDITION) FOR UPDATE WAIT))
 	RETURNING *
 ), kept AS (
-	DELETE FROM SCHEMA.job_history WHERE id = ANY($1::bigint[]) RETURNING *
+	DELETE FROM SCHEMA.job_history AS river_job WHERE id = ANY(IDS::bigint[]) AND (CONDITION) RETURNING *
 ), unfinished AS (
 	SELECT queue, kind FROM live WHERE finalized_at IS NULL
 ), counted AS (
 	COUNT
 )
 SELECT JOB_COLUMNS_OF_LIVE FROM live UNION ALL SELECT JOB_COLUMNS_OF_KEPT FROM kept`,
-		"JOB_COLUMNS_OF_LIVE", jobColumnsOf("live"), "JOB_COLUMNS_OF_KEPT", jobColumnsOf("kept"), "WAIT", wait,
-		"COUNT", countInto("unfinished", "'deleted'", "0::double precision"))
+		"JOB_COLUMNS_OF_LIVE", jobColumnsOf("live"), "JOB_COLUMNS_OF_KEPT", jobColumnsOf("kept"), "WAIT", wait, "IDS", ids,
+		"CONDITION", condition, "COUNT", countInto("unfinished", "'deleted'", "0::double precision"))
 }
 
+// listed stands for the condition of a list, which differs from call to call.
+const listed = "LISTED"
+
 var (
-	deleteOneStatement  = deleteStatement("")
-	deleteManyStatement = deleteStatement("SKIP LOCKED")
+	deleteOneStatement  = deleteStatement("$1", "true", "")
+	deleteManyStatement = deleteStatement("@towpath_ids", listed, "SKIP LOCKED")
 )
 
 // JobDelete deletes a job, live or finished.
@@ -223,16 +229,18 @@ func (x *Executor) JobDeleteMany(ctx context.Context, params *riverdriver.JobDel
 	}
 	list := (*riverdriver.JobListParams)(params)
 	sql, args := listQuery(list, "("+params.WhereClause+") AND state <> 'running'")
-	listed, err := queryJobs(ctx, x.db, lenient, sql, args...)
-	if err != nil || len(listed) == 0 {
-		return listed, err
+	found, err := queryJobs(ctx, x.db, lenient, sql, args)
+	if err != nil || len(found) == 0 {
+		return found, err
 	}
-	order := make(map[int64]int, len(listed))
-	ids := make([]int64, len(listed))
-	for i, job := range listed {
+	order := make(map[int64]int, len(found))
+	ids := make([]int64, len(found))
+	for i, job := range found {
 		order[job.ID], ids[i] = i, job.ID
 	}
-	jobs, err := queryJobs(ctx, x.db, lenient, deleteManyStatement.in(params.Schema), x.storage.unnamed(ids)...)
+	args["towpath_ids"] = ids
+	sql = strings.ReplaceAll(deleteManyStatement.in(params.Schema), listed, params.WhereClause)
+	jobs, err := queryJobs(ctx, x.db, lenient, sql, x.storage.unnamed(args)...)
 	slices.SortFunc(jobs, func(a, b *rivertype.JobRow) int { return order[a.ID] - order[b.ID] })
 	return jobs, err
 }
