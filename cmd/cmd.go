@@ -189,7 +189,7 @@ func (p *Program) root() *cobra.Command {
 		p.add(root, groupApp, builder(p))
 	}
 	p.add(root, groupRun, p.workerCommand(), p.schedulerCommand(), p.apiCommand(), p.allCommand(), p.devCommand())
-	p.add(root, groupUse, p.jobsCommand())
+	p.add(root, groupUse, p.jobsCommand(), p.benchCommand())
 	p.add(root, groupSet, p.migrateCommand(), p.configCommand(), p.pgCommand(), p.versionCommand())
 	p.addDefault(root)
 	root.SetHelpFunc(p.help(root.HelpFunc()))

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 
 	"github.com/towpath/towpath/internal/config"
@@ -40,6 +41,12 @@ func (a *App) startRunner(ctx context.Context) error {
 	a.runner = runner
 	a.onStop(a.stopRunner)
 	return nil
+}
+
+// WorkerConfig returns the configuration with which the role worker works on a pool, for what measures it.
+func WorkerConfig(cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger) workers.Config {
+	a := &App{cfg: cfg, roles: []Role{Worker}, logger: logger, pool: pool}
+	return a.workersConfig()
 }
 
 func (a *App) workersConfig() workers.Config {
