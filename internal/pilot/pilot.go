@@ -73,7 +73,14 @@ func (p *Pilot) PluginMaintenanceServices() []startstop.Service {
 func (p *Pilot) ProducerInit(ctx context.Context, exec riverdriver.Executor, params *riverpilot.ProducerInitParams) (int64, riverpilot.ProducerState, error) {
 	id := p.producerSeq.Add(1)
 	e := own(exec)
-	if e == nil || !e.hasLine(ctx, params.Schema) {
+	if e == nil {
+		return id, &producer{pilot: p}, nil
+	}
+	// What is found here holds for as long as the producer lives, so an error must not count as no.
+	switch has, err := e.storage.look(ctx, e.db, params.Schema); {
+	case err != nil:
+		return 0, nil, err
+	case !has:
 		return id, &producer{pilot: p}, nil
 	}
 	if err := p.fleet.register(ctx, e.db, params.Schema, params.ClientID, params.Queue); err != nil {

@@ -2,6 +2,7 @@ package pilot
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -120,9 +121,15 @@ func (s *Storage) keepsInPlace() bool {
 	return s != nil && time.Now().UnixNano() < s.inPlaceUntil.Load()
 }
 
-// has reports whether the schema carries the line. An error of the database counts as no: the statement that follows
-// meets the same error and reports it.
+// has reports whether the schema carries the line. An error of the database counts as no, for this once: the statement
+// that follows meets the same error and reports it.
 func (s *Storage) has(ctx context.Context, db querier, schema string) bool {
+	found, err := s.look(ctx, db, schema)
+	return err == nil && found
+}
+
+// look is has for who cannot leave the error to others.
+func (s *Storage) look(ctx context.Context, db querier, schema string) (bool, error) {
 	if s == nil {
 		return lookFor(ctx, db, schema)
 	}
@@ -130,17 +137,22 @@ func (s *Storage) has(ctx context.Context, db querier, schema string) bool {
 	found, asked := s.found[schema], s.asked[schema]
 	s.mu.Unlock()
 	if found || time.Since(asked) < missTTL {
-		return found
+		return found, nil
 	}
-	found = lookFor(ctx, db, schema)
+	found, err := lookFor(ctx, db, schema)
+	if err != nil {
+		return false, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.found[schema], s.asked[schema] = found, time.Now()
-	return found
+	return found, nil
 }
 
-func lookFor(ctx context.Context, db querier, schema string) bool {
-	var found bool
-	err := db.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", statement("SCHEMA.job_history").in(schema)).Scan(&found)
-	return err == nil && found
+func lookFor(ctx context.Context, db querier, schema string) (found bool, err error) {
+	err = db.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", statement("SCHEMA.job_history").in(schema)).Scan(&found)
+	if err != nil {
+		return false, fmt.Errorf("look for job_history in schema %q: %w", schema, riverError(err))
+	}
+	return found, nil
 }
