@@ -10,6 +10,7 @@ import (
 
 	"github.com/riverqueue/river/rivershared/baseservice"
 	"github.com/riverqueue/river/rivershared/startstop"
+	"github.com/riverqueue/river/rivertype"
 )
 
 // duePace is how often a dueService looks.
@@ -86,6 +87,19 @@ func (s *dueService) at(t time.Time, queues ...string) {
 	}
 }
 
+// expect calls for the jobs among rows that wait for their time.
+func (s *dueService) expect(rows []*rivertype.JobRow) {
+	for _, row := range rows {
+		switch row.State {
+		case rivertype.JobStateAvailable:
+			s.at(row.ScheduledAt, row.Queue)
+		case rivertype.JobStateRetryable, rivertype.JobStateScheduled:
+			s.at(row.ScheduledAt)
+		default:
+		}
+	}
+}
+
 // lead says whether this process is the leader.
 func (s *dueService) lead(leads bool) {
 	s.mu.Lock()
@@ -101,9 +115,9 @@ func (s *dueService) nudge() {
 	}
 }
 
-// Start begins the service.
+// Start begins the service, which goes on while a stopping client lets its last jobs end.
 func (s *dueService) Start(ctx context.Context) error {
-	ctx, shouldStart, started, stopped := s.StartInit(ctx)
+	ctx, shouldStart, started, stopped := s.StartInit(context.WithoutCancel(ctx))
 	if !shouldStart {
 		return nil
 	}
@@ -188,8 +202,11 @@ func (s *dueService) promote(ctx context.Context, x *Executor, schema string, qu
 		}
 		return
 	}
-	// The clock was read while the statement ran, so it belongs to a moment between the two of ours.
-	s.skew = found.clock.Sub(begun.Add(ended.Sub(begun) / 2))
+	// The clock was read at a moment between the two of ours. What is known of it holds while that agrees; otherwise it is
+	// rather put a little late than early, when a look would find nothing.
+	if least, most := found.clock.Sub(ended), found.clock.Sub(begun); s.skew < least || s.skew > most {
+		s.skew = least
+	}
 	if found.promoted > 0 || found.next >= 0 {
 		s.lastDue = ended
 	}

@@ -180,6 +180,27 @@ func TestAnyProcessWakesForItsOwnJobs(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(begun), 100*time.Millisecond)
 }
 
+func TestShortRetriesAreToldOfAtTheirTime(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	p := newProcess(t, pool, "p")
+	startDue(t, p)
+	insertMany(t, pool, 1)
+	fetched := p.fetch(1)[0]
+	told := heard(t, pool)
+	at := time.Now().Add(200 * time.Millisecond)
+	_, err := p.JobSetStateIfRunningMany(t.Context(), p.exec, &riverdriver.JobSetStateIfRunningManyParams{
+		ID: []int64{fetched.ID}, Attempt: []*int{nil}, ErrData: [][]byte{[]byte(`{"at": "2026-03-01T12:00:00Z", "attempt": 1, "error": "no", "trace": ""}`)},
+		FinalizedAt: []*time.Time{nil}, MetadataDoMerge: []bool{false}, MetadataUpdates: [][]byte{nil}, ScheduledAt: []*time.Time{&at},
+		Schema: testSchema, State: []rivertype.JobState{rivertype.JobStateAvailable},
+	})
+	require.NoError(t, err)
+	p.producer.JobFinish(fetched)
+	require.JSONEq(t, `{"queue": "locks"}`, told())
+	require.False(t, time.Now().Before(at))
+	require.Len(t, p.fetch(1), 1)
+}
+
 func TestCallsAreFewAndNear(t *testing.T) {
 	t.Parallel()
 	pool := testdb.Pool(t)

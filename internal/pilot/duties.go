@@ -41,8 +41,11 @@ func (f *fleet) attend(ctx context.Context) {
 // attendTo does what one sighting asks for. Each part stands for itself.
 func (f *fleet) attendTo(ctx context.Context, seen sighting) {
 	f.mu.Lock()
-	h, clientID, since := f.home, f.clientID, f.since
+	h, clientID, epoch, since := f.home, f.clientID, f.epoch, f.since
 	f.mu.Unlock()
+	if epoch == 0 { // not registered, or stopped
+		return
+	}
 	x := &Executor{db: h.db, storage: f.pilot.storage}
 	warn := func(err error) {
 		if err != nil && ctx.Err() == nil {

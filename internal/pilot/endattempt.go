@@ -32,9 +32,7 @@ func (p *Pilot) EndAttempt(ctx context.Context, exec riverdriver.Executor, schem
 		return false, err
 	}
 	p.held.overrule(params.ID, attemptedAt)
-	if params.ScheduledAt != nil {
-		p.due.at(*params.ScheduledAt)
-	}
+	p.due.expect(rows)
 	return true, nil
 }
 

@@ -12,8 +12,12 @@ import (
 )
 
 // A process that was away and declared dead may go on working jobs that others are working by now. It cannot finish
-// them, but their handlers should not go on either. River asks the executor from time to time which of its running jobs
-// are to be cancelled, and is told of these as well.
+// them, but their handlers should not go on either. River cancels a job's context when it is notified of a cancellation,
+// which our listener does inside the process: the server's notification would reach whoever works the job now. And River
+// asks the executor from time to time which of its running jobs are to be cancelled, and is told of these as well.
+
+// controlTopic is River's name of the notifications that control clients.
+const controlTopic = "river_control"
 
 // overStatement tells which attempts are over: their job waits again, or is another's, or is gone. A row that still
 // carries the token is the attempt's own while it runs, and after a finish of its own. Locks nothing.
@@ -39,7 +43,13 @@ func (f *fleet) revoke(ctx context.Context, x *Executor, schema string, since ti
 		return fmt.Errorf("look for attempts that are over: %w", riverError(err))
 	}
 	if len(over) > 0 {
-		f.pilot.held.revoke(over)
+		for id, queue := range f.pilot.held.revoke(over) {
+			if x.storage.revoked(id) {
+				x.storage.tell(schema, riverdriver.Notification{
+					Topic: controlTopic, Payload: fmt.Sprintf(`{"action": "cancel", "job_id": %d, "queue": %q}`, id, queue),
+				})
+			}
+		}
 		f.Logger.WarnContext(ctx, "attempts of ours were given to others", slog.Int("jobs", len(over)))
 	}
 	return nil
@@ -58,15 +68,18 @@ func (h *held) before(since time.Time) (ids []int64, tokens []time.Time) {
 	return ids, tokens
 }
 
-// revoke marks attempts as over.
-func (h *held) revoke(ids []int64) {
+// revoke marks attempts as over and returns the queues of their jobs.
+func (h *held) revoke(ids []int64) map[int64]string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	queues := make(map[int64]string, len(ids))
 	for _, id := range ids {
 		if c, ok := h.jobs[id]; ok {
 			c.revoked = true
+			queues[id] = c.row.Queue
 		}
 	}
+	return queues
 }
 
 // revoked reports whether a client of this driver holds an attempt of the job that is over. Where another client holds

@@ -127,6 +127,9 @@ func unanswered(endings []ending, rows []*rivertype.JobRow) []ending {
 // that the handler's effects roll back together with the finish that they belong to.
 func (p *Pilot) JobSetStateIfRunningMany(ctx context.Context, exec riverdriver.Executor, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
 	x := own(exec)
+	if x != nil && x.db == querier(PromptTx) {
+		return p.promptly(params), nil
+	}
 	if x == nil || !x.hasLine(ctx, params.Schema) {
 		return p.StandardPilot.JobSetStateIfRunningMany(ctx, exec, params)
 	}
@@ -141,10 +144,8 @@ func (p *Pilot) JobSetStateIfRunningMany(ctx context.Context, exec riverdriver.E
 	}
 	for i := range endings {
 		p.held.finished(endings[i].id)
-		if due := endings[i].dueAt; due != nil {
-			p.due.at(*due)
-		}
 	}
+	p.due.expect(rows)
 	return rows, nil
 }
 
@@ -152,6 +153,9 @@ func (p *Pilot) finishInTx(ctx context.Context, x *Executor, params *riverdriver
 	rows, err := x.settleSafely(ctx, params.Schema, params.Now, endings)
 	if err != nil {
 		return nil, err
+	}
+	for _, row := range rows {
+		p.held.endedInTx(row.ID)
 	}
 	rest := unanswered(endings, rows)
 	if len(rest) == 0 {
@@ -166,9 +170,40 @@ func (p *Pilot) finishInTx(ctx context.Context, x *Executor, params *riverdriver
 	return append(rows, ended...), err
 }
 
-// finishOnPool takes the plain successes by the short statement, which needs no rows back: they are rebuilt from the
-// rows that the fetch brought.
+// finishOnPool answers River's completer: from memory what was written already, from the tables what the handler's own
+// transaction ended, and by finishing the rest.
 func (p *Pilot) finishOnPool(ctx context.Context, x *Executor, params *riverdriver.JobSetStateIfRunningManyParams, endings []ending) ([]*rivertype.JobRow, error) {
+	p.finisher.withdraw(endings)
+	rows, probable, rest := p.held.known(endings)
+	if len(probable) > 0 {
+		ended, err := x.answer(ctx, params.Schema, probable)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, ended...)
+		rest = append(rest, unanswered(probable, ended)...)
+	}
+	if len(rest) == 0 {
+		return rows, nil
+	}
+	finished, err := p.finishRunning(ctx, x, params.Schema, params.Now, rest)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, finished...)
+	if rest = unanswered(rest, finished); len(rest) == 0 {
+		return rows, nil
+	}
+	ended, err := x.answer(ctx, params.Schema, rest)
+	if err != nil {
+		return nil, err
+	}
+	return append(rows, ended...), nil
+}
+
+// finishRunning ends jobs that still run. It takes the plain successes by the short statement, which needs no rows back:
+// they are rebuilt from the rows that the fetch brought.
+func (p *Pilot) finishRunning(ctx context.Context, x *Executor, schema string, now *time.Time, endings []ending) ([]*rivertype.JobRow, error) {
 	rows := make([]*rivertype.JobRow, 0, len(endings))
 	plain := make([]ending, 0, len(endings))
 	for i := range endings {
@@ -177,7 +212,7 @@ func (p *Pilot) finishOnPool(ctx context.Context, x *Executor, params *riverdriv
 		}
 	}
 	if len(plain) > 0 && !x.storage.keepsInPlace() {
-		ids, err := x.complete(ctx, params.Schema, plain)
+		ids, err := x.complete(ctx, schema, plain)
 		if err != nil && !refusesHistory(err) {
 			return nil, err
 		}
@@ -187,17 +222,6 @@ func (p *Pilot) finishOnPool(ctx context.Context, x *Executor, params *riverdriv
 	if len(rest) == 0 {
 		return rows, nil
 	}
-	settled, err := x.settleSafely(ctx, params.Schema, params.Now, rest)
-	if err != nil {
-		return nil, err
-	}
-	rows = append(rows, settled...)
-	if rest = unanswered(rest, settled); len(rest) == 0 {
-		return rows, nil
-	}
-	ended, err := x.answer(ctx, params.Schema, rest)
-	if err != nil {
-		return nil, err
-	}
-	return append(rows, ended...), nil
+	settled, err := x.settleSafely(ctx, schema, now, rest)
+	return append(rows, settled...), err
 }

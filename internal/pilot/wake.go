@@ -82,8 +82,8 @@ type Listener struct {
 	riverdriver.Listener
 
 	mu        sync.Mutex
-	pending   []string           // queues to report
-	interrupt context.CancelFunc // ends the wait on the connection
+	pending   []riverdriver.Notification // to report
+	interrupt context.CancelFunc         // ends the wait on the connection
 }
 
 // NewListener wraps River's listener and lets the storage wake it.
@@ -97,23 +97,28 @@ func NewListener(river riverdriver.Listener, storage *Storage) *Listener {
 
 // wake makes the producers of a queue in this process look for jobs. Without a listener, in poll-only mode, they poll.
 func (s *Storage) wake(schema, queue string) {
+	s.tell(schema, riverdriver.Notification{Topic: insertTopic, Payload: insertPayload(queue)})
+}
+
+// tell gives the clients of this process a notification that the server never sent.
+func (s *Storage) tell(schema string, n riverdriver.Notification) {
 	s.mu.Lock()
 	listeners := s.listeners
 	s.mu.Unlock()
 	for _, l := range listeners {
 		if schema == "" || l.Schema() == schema {
-			l.wake(queue)
+			l.tell(n)
 		}
 	}
 }
 
-func (l *Listener) wake(queue string) {
+func (l *Listener) tell(n riverdriver.Notification) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if slices.Contains(l.pending, queue) {
+	if slices.Contains(l.pending, n) {
 		return
 	}
-	l.pending = append(l.pending, queue)
+	l.pending = append(l.pending, n)
 	if l.interrupt != nil {
 		l.interrupt()
 	}
@@ -149,7 +154,7 @@ func (l *Listener) take() *riverdriver.Notification {
 	if len(l.pending) == 0 {
 		return nil
 	}
-	queue := l.pending[0]
+	n := l.pending[0]
 	l.pending = l.pending[1:]
-	return &riverdriver.Notification{Topic: insertTopic, Payload: insertPayload(queue)}
+	return &n
 }
