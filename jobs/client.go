@@ -134,7 +134,11 @@ func NewClient(pool *pgxpool.Pool, config *Config) (*Client, error) {
 		process.Slots = slots(config.Queues)
 	}
 	own := driver.NewWithConfig(pool, &driver.Config{Process: process})
-	client, err := river.NewClient(own, config.River())
+	rc := config.River()
+	if len(rc.Queues) > 0 {
+		finishPromptly(rc)
+	}
+	client, err := river.NewClient(own, rc)
 	if err != nil {
 		return nil, fmt.Errorf("make a job client: %w", err)
 	}

@@ -23,6 +23,8 @@ type claim struct {
 	finished  bool
 	over      bool // ended by EndAttempt while the handler goes on
 	revoked   bool // given to others while the handler goes on
+	inTx      bool // ended by a transaction of the handler's, if that was committed
+	written   *rivertype.JobRow
 }
 
 func newHeld() *held { return &held{jobs: make(map[int64]*claim)} }

@@ -29,14 +29,15 @@ import (
 type Pilot struct {
 	riverpilot.StandardPilot
 
-	bell    *bell
-	config  Config
-	held    *held
-	pool    *pgxpool.Pool
-	storage *Storage
-	fleet   *fleet
-	upkeep  *upkeep
-	due     *dueService
+	bell     *bell
+	config   Config
+	finisher *finisher
+	held     *held
+	pool     *pgxpool.Pool
+	storage  *Storage
+	fleet    *fleet
+	upkeep   *upkeep
+	due      *dueService
 
 	producerSeq atomic.Int64
 }
@@ -45,6 +46,7 @@ type Pilot struct {
 func New(pool *pgxpool.Pool, storage *Storage, config Config) *Pilot {
 	p := &Pilot{bell: newBell(), config: config, held: newHeld(), pool: pool, storage: storage}
 	storage.enlist(p.held)
+	p.finisher = &finisher{pilot: p}
 	p.fleet = newFleet(p)
 	p.upkeep = newUpkeep(p)
 	p.due = newDueService(p)

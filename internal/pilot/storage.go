@@ -149,6 +149,13 @@ func (s *Storage) look(ctx context.Context, db querier, schema string) (bool, er
 	return found, nil
 }
 
+// knows reports whether the schema was found to carry the line. It asks nobody.
+func (s *Storage) knows(schema string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.found[schema]
+}
+
 func lookFor(ctx context.Context, db querier, schema string) (found bool, err error) {
 	err = db.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", statement("SCHEMA.job_history").in(schema)).Scan(&found)
 	if err != nil {
