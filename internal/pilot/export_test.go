@@ -1,6 +1,51 @@
 package pilot
 
-import "github.com/riverqueue/river/rivershared/riverpilot"
+import (
+	"context"
+	"time"
+
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivershared/riverpilot"
+)
 
 // HeldCount is how many jobs a client holds.
 func HeldCount(p riverpilot.Pilot) int { return p.(*Pilot).held.count() }
+
+// SetSlow puts the fetch of a queue into watermark mode or takes it out.
+func SetSlow(s riverpilot.ProducerState, slow bool) {
+	w := s.(*producer).marks
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slow = slow
+}
+
+// Slow reports whether the fetch of a queue is in watermark mode.
+func Slow(s riverpilot.ProducerState) bool {
+	w := s.(*producer).marks
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.slow
+}
+
+// SetSlowFront sets from what time on the front of a queue counts as slow.
+func SetSlowFront(s riverpilot.ProducerState, from time.Duration) {
+	s.(*producer).marks.slowFront = from
+}
+
+// HoldProbes keeps the fetch from probing by itself.
+func HoldProbes(s riverpilot.ProducerState) {
+	w := s.(*producer).marks
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.nextProbe = time.Now().Add(time.Hour)
+}
+
+// Probe probes now.
+func Probe(ctx context.Context, s riverpilot.ProducerState, exec riverdriver.Executor, params *riverdriver.JobGetAvailableParams) error {
+	p := s.(*producer)
+	if _, _, err := p.marks.look(ctx, own(exec), params); err != nil {
+		return err
+	}
+	p.probe(ctx, own(exec), params)
+	return nil
+}

@@ -144,7 +144,7 @@ func TestOneClientManyQueues(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.actor(t, "a")
-	b := &actor{rig: r, name: a.name, queue: "other", pilot: a.pilot, exec: a.exec}
+	b := &actor{rig: r, name: a.name, queue: "other", schema: schema, pilot: a.pilot, exec: a.exec}
 	b.init(t)
 	first := a.insertOne(t)
 	second := a.insertOne(t, func(j *riverdriver.JobInsertFastParams) { j.Queue = "other" })

@@ -205,7 +205,7 @@ func TestInsertManyIsWhole(t *testing.T) {
 		var pgErr *pgconn.PgError
 		require.ErrorAs(t, err, &pgErr)
 	}
-	require.Empty(t, a.exec2List(t, "true"))
+	require.Empty(t, a.list(t, "true"))
 	require.Empty(t, heard())
 	require.Empty(t, a.insert(t))
 }

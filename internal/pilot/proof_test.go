@@ -64,17 +64,18 @@ func rigOn(pool *pgxpool.Pool) *rig {
 
 // actor is one River client as the pilot sees it, without River's loops: it fetches and finishes when it is told to.
 type actor struct {
-	rig   *rig
-	name  string
-	queue string
-	pilot riverpilot.Pilot
-	state riverpilot.ProducerState
-	exec  riverdriver.Executor
+	rig    *rig
+	name   string
+	queue  string
+	schema string
+	pilot  riverpilot.Pilot
+	state  riverpilot.ProducerState
+	exec   riverdriver.Executor
 }
 
 func (r *rig) actor(t *testing.T, name string) *actor {
 	t.Helper()
-	a := &actor{rig: r, name: name, queue: "default", pilot: r.driver.PluginPilot(), exec: r.exec}
+	a := &actor{rig: r, name: name, queue: "default", schema: schema, pilot: r.driver.PluginPilot(), exec: r.exec}
 	a.init(t)
 	return a
 }
@@ -82,7 +83,7 @@ func (r *rig) actor(t *testing.T, name string) *actor {
 func (a *actor) init(t failer) {
 	t.Helper()
 	a.pilot.PilotInit(baseservice.NewArchetype(slog.New(slog.DiscardHandler)), &riverpilot.PilotInitParams{})
-	_, state, err := a.pilot.ProducerInit(t.Context(), a.exec, &riverpilot.ProducerInitParams{ClientID: a.name, Queue: a.queue, Schema: schema})
+	_, state, err := a.pilot.ProducerInit(t.Context(), a.exec, &riverpilot.ProducerInitParams{ClientID: a.name, Queue: a.queue, Schema: a.schema})
 	require.NoError(t, err)
 	a.state = state
 }
@@ -140,7 +141,7 @@ func unique(key string, states byte) func(*riverdriver.JobInsertFastParams) {
 
 // tryInsertTx inserts in a transaction of the caller's.
 func (a *actor) tryInsertTx(ctx context.Context, tx pgx.Tx, many ...*riverdriver.JobInsertFastParams) ([]*riverdriver.JobInsertFastResult, error) {
-	return a.pilot.JobInsertMany(ctx, a.rig.driver.UnwrapExecutor(tx), &riverdriver.JobInsertFastManyParams{Jobs: many, Schema: schema})
+	return a.pilot.JobInsertMany(ctx, a.rig.driver.UnwrapExecutor(tx), &riverdriver.JobInsertFastManyParams{Jobs: many, Schema: a.schema})
 }
 
 // insert inserts jobs in a transaction of their own and returns their ids.
@@ -165,7 +166,7 @@ func (a *actor) insertOne(t failer, change ...func(*riverdriver.JobInsertFastPar
 
 func (a *actor) fetchParams(limit int, kinds ...string) *riverdriver.JobGetAvailableParams {
 	return &riverdriver.JobGetAvailableParams{
-		ClientID: a.name, Kind: kinds, MaxAttemptedBy: 100, MaxToLock: limit, Queue: a.queue, Schema: schema,
+		ClientID: a.name, Kind: kinds, MaxAttemptedBy: 100, MaxToLock: limit, Queue: a.queue, Schema: a.schema,
 	}
 }
 
@@ -186,8 +187,8 @@ func (a *actor) fetchOne(t failer) *rivertype.JobRow {
 
 type setState = riverdriver.JobSetStateIfRunningParams
 
-func many(params ...*setState) *riverdriver.JobSetStateIfRunningManyParams {
-	m := &riverdriver.JobSetStateIfRunningManyParams{Schema: schema}
+func (a *actor) many(params ...*setState) *riverdriver.JobSetStateIfRunningManyParams {
+	m := &riverdriver.JobSetStateIfRunningManyParams{Schema: a.schema}
 	for _, p := range params {
 		m.ID, m.Attempt = append(m.ID, p.ID), append(m.Attempt, p.Attempt)
 		m.ErrData, m.FinalizedAt = append(m.ErrData, p.ErrData), append(m.FinalizedAt, p.FinalizedAt)
@@ -200,14 +201,14 @@ func many(params ...*setState) *riverdriver.JobSetStateIfRunningManyParams {
 // finish writes the ends of attempts as the completer does, on the pool.
 func (a *actor) finish(t failer, params ...*setState) []*rivertype.JobRow {
 	t.Helper()
-	rows, err := a.pilot.JobSetStateIfRunningMany(t.Context(), a.exec, many(params...))
+	rows, err := a.pilot.JobSetStateIfRunningMany(t.Context(), a.exec, a.many(params...))
 	require.NoError(t, err)
 	return rows
 }
 
 // finishTx writes them as JobCompleteTx does, in a transaction of the handler's.
 func (a *actor) finishTx(ctx context.Context, tx pgx.Tx, params ...*setState) ([]*rivertype.JobRow, error) {
-	return a.pilot.JobSetStateIfRunningMany(ctx, a.rig.driver.UnwrapExecutor(tx), many(params...))
+	return a.pilot.JobSetStateIfRunningMany(ctx, a.rig.driver.UnwrapExecutor(tx), a.many(params...))
 }
 
 // freeSlot is River's word that the handler has returned.

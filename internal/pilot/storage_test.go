@@ -15,7 +15,7 @@ import (
 func TestFirstLookFails(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	a := &actor{rig: r, name: "a", queue: "default", pilot: r.driver.PluginPilot(), exec: r.exec}
+	a := &actor{rig: r, name: "a", queue: "default", schema: schema, pilot: r.driver.PluginPilot(), exec: r.exec}
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, _, err := a.pilot.ProducerInit(over, a.exec, &riverpilot.ProducerInitParams{ClientID: a.name, Queue: a.queue, Schema: schema})
@@ -49,5 +49,5 @@ func TestWithoutTheLine(t *testing.T) {
 	_, err = a.remove(t.Context(), id[0])
 	require.NoError(t, err)
 	require.Empty(t, r.counters(t, "default"))
-	require.Len(t, a.exec2List(t, "true"), 2)
+	require.Len(t, a.list(t, "true"), 2)
 }

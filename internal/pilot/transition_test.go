@@ -19,20 +19,20 @@ import (
 
 func (a *actor) cancel(ctx context.Context, id int64) (*rivertype.JobRow, error) {
 	return a.pilot.JobCancel(ctx, a.exec, &riverdriver.JobCancelParams{
-		ID: id, CancelAttemptedAt: time.Now(), ControlTopic: "river_control", Schema: schema,
+		ID: id, CancelAttemptedAt: time.Now(), ControlTopic: "river_control", Schema: a.schema,
 	})
 }
 
 func (a *actor) retry(ctx context.Context, id int64) (*rivertype.JobRow, error) {
-	return a.pilot.JobRetry(ctx, a.exec, &riverdriver.JobRetryParams{ID: id, Schema: schema})
+	return a.pilot.JobRetry(ctx, a.exec, &riverdriver.JobRetryParams{ID: id, Schema: a.schema})
 }
 
 func (a *actor) remove(ctx context.Context, id int64) (*rivertype.JobRow, error) {
-	return a.pilot.(*pilot.Pilot).JobDelete(ctx, a.exec, &riverdriver.JobDeleteParams{ID: id, Schema: schema})
+	return a.pilot.(*pilot.Pilot).JobDelete(ctx, a.exec, &riverdriver.JobDeleteParams{ID: id, Schema: a.schema})
 }
 
 func (a *actor) update(ctx context.Context, exec riverdriver.Executor, id int64, metadata string) (*rivertype.JobRow, error) {
-	return exec.JobUpdate(ctx, &riverdriver.JobUpdateParams{ID: id, MetadataDoMerge: true, Metadata: []byte(metadata), Schema: schema})
+	return exec.JobUpdate(ctx, &riverdriver.JobUpdateParams{ID: id, MetadataDoMerge: true, Metadata: []byte(metadata), Schema: a.schema})
 }
 
 // waitingJobs inserts a job in each state in which it waits.
@@ -122,7 +122,7 @@ func TestRetry(t *testing.T) {
 		require.LessOrEqual(t, time.Since(row.ScheduledAt), soon)
 	}
 	a.fetch(t, 10)
-	for _, row := range a.exec2List(t, "state = 'running'") {
+	for _, row := range a.list(t, "state = 'running'") {
 		same, err := a.retry(t.Context(), row.ID)
 		require.NoError(t, err)
 		require.Equal(t, row, same, "a running job is left alone")
@@ -263,10 +263,10 @@ func TestUpdateIsFenced(t *testing.T) {
 	require.ErrorIs(t, err, rivertype.ErrNotFound)
 }
 
-// exec2List lists jobs by a condition, in the order of their ids.
-func (a *actor) exec2List(t failer, where string) []*rivertype.JobRow {
+// list lists jobs by a condition, in the order of their ids.
+func (a *actor) list(t failer, where string) []*rivertype.JobRow {
 	t.Helper()
-	rows, err := a.exec.JobList(t.Context(), &riverdriver.JobListParams{Max: 10_000, OrderByClause: "id", WhereClause: where, Schema: schema})
+	rows, err := a.exec.JobList(t.Context(), &riverdriver.JobListParams{Max: 10_000, OrderByClause: "id", WhereClause: where, Schema: a.schema})
 	require.NoError(t, err)
 	return rows
 }
@@ -343,8 +343,8 @@ func TestListAndDeleteManyOverBothTables(t *testing.T) {
 	all := a.insert(t, jobs(6)...)
 	a.fetch(t, 4)
 	a.finish(t, completed(all[0]), discarded(all[1]), cancelled(all[2]))
-	require.Equal(t, all, ids(a.exec2List(t, "true")))
-	require.Equal(t, []int64{all[0], all[4], all[5]}, ids(a.exec2List(t, "state IN ('completed', 'available')")))
+	require.Equal(t, all, ids(a.list(t, "true")))
+	require.Equal(t, []int64{all[0], all[4], all[5]}, ids(a.list(t, "state IN ('completed', 'available')")))
 
 	page, err := a.exec.JobList(t.Context(), &riverdriver.JobListParams{
 		Max: 2, NamedArgs: map[string]any{"kinds": []string{"proof"}}, OrderByClause: "finalized_at DESC NULLS LAST, id DESC",
@@ -379,7 +379,7 @@ func TestListAndDeleteManyOverBothTables(t *testing.T) {
 func (a *actor) deleteMany(t failer, limit int32, order, where string) []*rivertype.JobRow {
 	t.Helper()
 	rows, err := a.pilot.(*pilot.Pilot).JobDeleteMany(t.Context(), a.exec, &riverdriver.JobDeleteManyParams{
-		Max: limit, OrderByClause: order, WhereClause: where, Schema: schema,
+		Max: limit, OrderByClause: order, WhereClause: where, Schema: a.schema,
 	})
 	require.NoError(t, err)
 	return rows
@@ -403,7 +403,7 @@ func TestDeleteManyOfWhatChanged(t *testing.T) {
 			r.run(t, `UPDATE towpath.river_job SET state = 'running', attempted_at = now() WHERE id = $1`, all[3])
 		}
 	})
-	require.Equal(t, []int64{all[0], all[2]}, ids((&actor{pilot: a.pilot, exec: slow}).deleteMany(t, 100, "id", "state IN ('discarded', 'retryable')")))
+	require.Equal(t, []int64{all[0], all[2]}, ids((&actor{pilot: a.pilot, exec: slow, schema: schema}).deleteMany(t, 100, "id", "state IN ('discarded', 'retryable')")))
 	r.requireIn(t, "live", rivertype.JobStateAvailable, all[1])
 }
 
@@ -417,7 +417,7 @@ func TestChangeMissesTheMove(t *testing.T) {
 	require.NoError(t, err)
 	once := func(marker string, do func()) *actor {
 		var done sync.Once
-		return &actor{pilot: a.pilot, exec: r.interrupted(func(_ context.Context, sql string) {
+		return &actor{pilot: a.pilot, schema: schema, exec: r.interrupted(func(_ context.Context, sql string) {
 			if strings.Contains(sql, marker) {
 				done.Do(do)
 			}

@@ -36,6 +36,8 @@ const lowestPriority = 4
 // watermarks are where the fetch of one queue starts, by priority. They live in the producer's memory only: a restart
 // begins with a full scan.
 type watermarks struct {
+	slowFront time.Duration
+
 	mu        sync.Mutex
 	mark      [lowestPriority + 1]time.Time // zero: nothing claimed at this priority yet
 	slow      bool
@@ -81,7 +83,8 @@ func watermarkCandidates() string {
 	return strings.Join(parts, " UNION ALL ")
 }
 
-// probeStatement reads the ids before the marks and the time that this took in the server. It locks nothing.
+// probeStatement reads the ids before the marks and the time that this took in the server. It locks nothing. Jobs of kinds
+// that the client does not work ($7) are left out: they stay where they are, and would hide what lies behind them.
 var probeStatement = build(`
 SELECT coalesce(array_agg(id), '{}'), extract(epoch FROM clock_timestamp() - statement_timestamp())::double precision
 FROM (BEFORE1 UNION ALL BEFORE2 UNION ALL BEFORE3 UNION ALL BEFORE4) AS late`,
@@ -90,7 +93,7 @@ FROM (BEFORE1 UNION ALL BEFORE2 UNION ALL BEFORE3 UNION ALL BEFORE4) AS late`,
 func beforeMark(priority, mark string) string {
 	return `
 	(SELECT id FROM SCHEMA.river_job WHERE state = 'available' AND queue = $1::text AND priority = ` + priority + `
-		AND scheduled_at < ` + mark + `::timestamptz ORDER BY priority, scheduled_at, id LIMIT $2::int)`
+		AND ($7::text[] IS NULL OR kind = ANY($7::text[])) AND scheduled_at < ` + mark + `::timestamptz ORDER BY priority, scheduled_at, id LIMIT $2::int)`
 }
 
 // fetch claims jobs, from the front or from the watermark.
@@ -117,7 +120,7 @@ func (s *producer) fetch(ctx context.Context, x *Executor, params *riverdriver.J
 		return nil, err
 	}
 	if w.advance(result.Jobs, late, params.MaxToLock) {
-		go s.probe(context.WithoutCancel(ctx), x, params.Queue, params.Schema)
+		go s.probe(context.WithoutCancel(ctx), x, params)
 	}
 	if len(result.Jobs) < params.MaxToLock { // otherwise River looks again as soon as a slot is free
 		s.lookAgain(x.storage, params.Schema, params.Queue, len(result.Jobs))
@@ -148,11 +151,30 @@ func (w *watermarks) advance(jobs []*rivertype.JobRow, late []int64, limit int) 
 	return true
 }
 
-// probe looks at what lies before the marks. Where nothing was claimed yet at a priority, everything lies before.
-func (s *producer) probe(ctx context.Context, x *Executor, queue, schema string) {
+// probe looks at what lies before the marks and decides how the next fetches go.
+func (s *producer) probe(ctx context.Context, x *Executor, params *riverdriver.JobGetAvailableParams) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	w := s.marks
+	late, took, err := w.look(ctx, x, params)
+
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.probing = false
+	w.nextProbe = time.Now().Add(max(probePause, probeShare*took))
+	if err != nil {
+		s.pilot.fleet.Logger.WarnContext(ctx, "probe of the queue's front did not succeed",
+			slog.String("queue", params.Queue), slog.Any("error", err))
+		return
+	}
+	w.slow = took >= w.slowFront
+	if w.slow {
+		w.late = late
+	}
+}
+
+// look reads what lies before the marks. Where nothing was claimed yet at a priority, everything lies before.
+func (w *watermarks) look(ctx context.Context, x *Executor, params *riverdriver.JobGetAvailableParams) (late []int64, took time.Duration, err error) {
 	w.mu.Lock()
 	mark := w.mark
 	w.mu.Unlock()
@@ -161,24 +183,8 @@ func (s *producer) probe(ctx context.Context, x *Executor, queue, schema string)
 			mark[i] = time.Now()
 		}
 	}
-	var (
-		late    []int64
-		seconds float64
-	)
-	err := x.db.QueryRow(ctx, probeStatement.in(schema), x.storage.unnamed(queue, probeLimit, mark[1], mark[2], mark[3], mark[4])...).
-		Scan(&late, &seconds)
-	took := time.Duration(seconds * float64(time.Second))
-
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.probing = false
-	w.nextProbe = time.Now().Add(max(probePause, probeShare*took))
-	if err != nil {
-		s.pilot.fleet.Logger.WarnContext(ctx, "probe of the queue's front did not succeed", slog.String("queue", queue), slog.Any("error", err))
-		return
-	}
-	w.slow = took >= slowFront
-	if w.slow {
-		w.late = late
-	}
+	var seconds float64
+	err = x.db.QueryRow(ctx, probeStatement.in(params.Schema), x.storage.unnamed(
+		params.Queue, probeLimit, mark[1], mark[2], mark[3], mark[4], params.Kind)...).Scan(&late, &seconds)
+	return late, time.Duration(seconds * float64(time.Second)), riverError(err)
 }
