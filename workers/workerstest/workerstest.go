@@ -6,8 +6,8 @@
 //	require.Equal(t, rivertype.JobStateCompleted, result.Job.State)
 //
 // The job goes through everything that a running process has around a handler: hooks, middleware, time limits, the
-// options of its kind, progress and logs. Only the statements that end it run in the given transaction, and so does what
-// the handler does there. It is River's rivertest underneath.
+// options of its kind, progress and logs. All of that happens in the given transaction, and so does what the handler does on
+// workers.Database or by workers.DoTx; what it does on a pool of its own does not. It is River's rivertest underneath.
 package workerstest
 
 import (
@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -61,7 +62,7 @@ func work[T river.JobArgs](t testing.TB, tx pgx.Tx, bundle *workers.Bundle, conf
 // the calls that a fake has taken.
 type Snapshot func(ctx context.Context, tx pgx.Tx) (any, error)
 
-// Query is a Snapshot of the rows of a query, as text. Give it an ORDER BY.
+// Query is a Snapshot of the rows of a query, each as one text. Give it an ORDER BY.
 func Query(sql string, args ...any) Snapshot {
 	return func(ctx context.Context, tx pgx.Tx) (any, error) {
 		rows, err := tx.Query(ctx, sql, args...)
@@ -70,7 +71,11 @@ func Query(sql string, args ...any) Snapshot {
 		}
 		return pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
 			values, err := row.Values()
-			return fmt.Sprint(values...), err
+			texts := make([]string, len(values))
+			for i, value := range values {
+				texts[i] = fmt.Sprint(value)
+			}
+			return strings.Join(texts, " | "), err
 		})
 	}
 }
