@@ -47,7 +47,9 @@ type watermarks struct {
 	nextProbe time.Time
 }
 
-func newWatermarks() *watermarks { return &watermarks{nextProbe: time.Now().Add(probePause)} }
+func newWatermarks() *watermarks {
+	return &watermarks{slowFront: slowFront, nextProbe: time.Now().Add(probePause)}
+}
 
 // watermarkStatement is a chain: of each priority the late jobs that the probe found ($7), by primary key, then those
 // from the priority's mark on ($8 to $11), each link limited to what the ones before it left over. So a late job never
