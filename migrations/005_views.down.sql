@@ -1,0 +1,7 @@
+-- Takes the views away.
+DROP VIEW /* TEMPLATE: schema */queues, /* TEMPLATE: schema */kinds;
+DROP FUNCTION /* TEMPLATE: schema */queues_now, /* TEMPLATE: schema */kinds_since, /* TEMPLATE: schema */refresh_queue_depth;
+DROP VIEW /* TEMPLATE: schema */pauses, /* TEMPLATE: schema */fleet, /* TEMPLATE: schema */processes;
+DROP TABLE /* TEMPLATE: schema */queue_depth;
+DROP FUNCTION /* TEMPLATE: schema */histogram_quantile;
+DROP VIEW /* TEMPLATE: schema */activity, /* TEMPLATE: schema */counters, /* TEMPLATE: schema */jobs;
