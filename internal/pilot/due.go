@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivershared/baseservice"
 	"github.com/riverqueue/river/rivershared/startstop"
 	"github.com/riverqueue/river/rivertype"
@@ -20,12 +21,13 @@ type duePace struct {
 	calm     time.Duration // that while
 	gap      time.Duration // the least time between two looks of one process
 	ahead    time.Duration // calls for later than this are left to the leader
+	soon     time.Duration // the leader is told of jobs that fall due within this time; it finds others when it looks
 	patience time.Duration // for one statement
 }
 
 var defaultDuePace = duePace{
-	quiet: 4 * time.Second, busy: 2 * time.Second, calm: time.Minute, gap: 20 * time.Millisecond, ahead: 30 * time.Second,
-	patience: 10 * time.Second,
+	quiet: 10 * time.Second, busy: 2 * time.Second, calm: time.Minute, gap: 20 * time.Millisecond, ahead: 30 * time.Second,
+	soon: 15 * time.Second, patience: 10 * time.Second,
 }
 
 const (
@@ -41,8 +43,8 @@ const (
 // dueService makes scheduled and retryable jobs available at the moment they fall due, and tells their queues.
 //
 // The leader looks when the next job is due, and every few seconds for what was scheduled meanwhile. Every process looks
-// at the times at which a job of its own falls due, so that short waits are kept to the moment even where the leader
-// knows nothing of them. All compare with the database's clock.
+// at the times at which a job of its own falls due, and clients that only insert call the leader, so that short waits are
+// kept to the moment as well. All compare with the database's clock.
 type dueService struct {
 	baseservice.BaseService
 	startstop.BaseStartStop
@@ -55,15 +57,21 @@ type dueService struct {
 	leads   bool
 	calls   map[time.Time]map[string]struct{} // moment to queues that are to be told
 	skew    time.Duration                     // the database's clock minus ours
-	look    time.Time                         // the leader's next look
+	schema  string
+	look    time.Time // the leader's next look
+	looked  time.Time // the last one that succeeded
 	lastDue time.Time
 	holdOff time.Time
 }
 
 func newDueService(p *Pilot) *dueService {
-	return &dueService{
+	s := &dueService{
 		pilot: p, pace: defaultDuePace, wake: make(chan struct{}, 1), calls: make(map[time.Time]map[string]struct{}),
 	}
+	p.storage.mu.Lock()
+	defer p.storage.mu.Unlock()
+	p.storage.dues = append(p.storage.dues, s)
+	return s
 }
 
 func (s *dueService) init(archetype *baseservice.Archetype) { baseservice.Init(archetype, s) }
@@ -87,6 +95,60 @@ func (s *dueService) at(t time.Time, queues ...string) {
 	}
 }
 
+// leaderCall is the name of a queue that cannot be, in a notification of a new job that makes the leader look for due
+// ones. River's producers pass over it.
+const leaderCall = "@due"
+
+// inserting is told of jobs that are being inserted. It reports whether the leader is to be called: for those that fall
+// due soon, unless this process looks after them itself.
+func (s *dueService) inserting(jobs []*riverdriver.JobInsertFastParams) bool {
+	s.mu.Lock()
+	running := s.running
+	s.mu.Unlock()
+	soon := false
+	for _, job := range jobs {
+		if job.State == rivertype.JobStateScheduled && job.ScheduledAt != nil {
+			s.at(*job.ScheduledAt)
+			soon = soon || time.Until(*job.ScheduledAt) < s.pace.soon
+		}
+	}
+	return soon && !running
+}
+
+// callLeader makes the leader look, if it is one of the clients of this driver.
+func (s *Storage) callLeader(schema string) {
+	for _, due := range s.dueServices() {
+		due.mu.Lock()
+		if due.leads && (schema == "" || due.schema == schema) {
+			due.look = time.Time{}
+			due.nudge()
+		}
+		due.mu.Unlock()
+	}
+}
+
+// looksAfterDue reports whether the leader is a client of this driver and its looks get through.
+func (s *Storage) looksAfterDue(schema string) bool {
+	for _, due := range s.dueServices() {
+		due.mu.Lock()
+		does := due.leads && due.schema == schema && time.Since(due.looked) < due.pace.soon
+		due.mu.Unlock()
+		if does {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Storage) dueServices() []*dueService {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dues
+}
+
 // expect calls for the jobs among rows that wait for their time.
 func (s *dueService) expect(rows []*rivertype.JobRow) {
 	for _, row := range rows {
@@ -104,7 +166,7 @@ func (s *dueService) expect(rows []*rivertype.JobRow) {
 func (s *dueService) lead(leads bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leads, s.look = leads, time.Time{}
+	s.leads, s.look, s.looked = leads, time.Time{}, time.Time{}
 	s.nudge()
 }
 
@@ -136,11 +198,14 @@ func (s *dueService) Start(ctx context.Context) error {
 func (s *dueService) setRunning(running bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running = running
+	s.running, s.looked = running, time.Time{}
 	clear(s.calls)
 }
 
 func (s *dueService) run(ctx context.Context, h home) {
+	s.mu.Lock()
+	s.schema = h.schema
+	s.mu.Unlock()
 	x := &Executor{db: h.db, storage: s.pilot.storage}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -207,6 +272,7 @@ func (s *dueService) promote(ctx context.Context, x *Executor, schema string, qu
 	if least, most := found.clock.Sub(ended), found.clock.Sub(begun); s.skew < least || s.skew > most {
 		s.skew = least
 	}
+	s.looked = ended
 	if found.promoted > 0 || found.next >= 0 {
 		s.lastDue = ended
 	}

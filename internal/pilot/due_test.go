@@ -201,6 +201,82 @@ func TestShortRetriesAreToldOfAtTheirTime(t *testing.T) {
 	require.Len(t, p.fetch(1), 1)
 }
 
+// scheduled is a job to insert for a time from now.
+func scheduled(in time.Duration) *riverdriver.JobInsertFastParams {
+	at := time.Now().Add(in)
+	return &riverdriver.JobInsertFastParams{
+		EncodedArgs: []byte("{}"), Kind: testKind, MaxAttempts: 25, Priority: 1, Queue: testQueue, ScheduledAt: &at, State: rivertype.JobStateScheduled,
+	}
+}
+
+func (p *process) insert(jobs ...*riverdriver.JobInsertFastParams) {
+	p.t.Helper()
+	tx, err := p.pool.Begin(p.t.Context())
+	require.NoError(p.t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = p.JobInsertMany(p.t.Context(), inTransaction(p, tx), &riverdriver.JobInsertFastManyParams{Jobs: jobs, Schema: testSchema})
+	require.NoError(p.t, err)
+	require.NoError(p.t, tx.Commit(p.t.Context()))
+}
+
+func TestClientThatOnlyInsertsCallsTheLeader(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	leader, inserter := newProcess(t, pool, "leader"), unregisteredProcess(t, pool, "inserter", Config{})
+	leader.due.pace.quiet, leader.due.pace.busy = time.Hour, time.Hour
+	startDue(t, leader)
+	leader.due.lead(true)
+	require.Eventually(t, func() bool { return leader.storage.looksAfterDue(testSchema) }, 20*time.Second, 5*time.Millisecond)
+	told := heard(t, pool)
+	listener := NewListener(&oneNotification{payload: told}, leader.storage)
+
+	inserter.insert(scheduled(time.Hour), scheduled(100*time.Millisecond))
+	n, err := listener.WaitForNotification(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, `{"queue": "@due"}`, n.Payload)
+	require.JSONEq(t, `{"queue": "locks"}`, told(), "the leader looked, and woke again at the moment")
+
+	inserter.insert(scheduled(time.Hour))
+	leader.insert(scheduled(200 * time.Millisecond))
+	require.JSONEq(t, `{"queue": "locks"}`, told(), "no call for what is far, nor from a process that wakes by itself")
+}
+
+// oneNotification is River's listener with what told brings.
+type oneNotification struct {
+	riverdriver.Listener
+	payload func() string
+}
+
+func (l *oneNotification) Schema() string { return testSchema }
+
+func (l *oneNotification) WaitForNotification(context.Context) (*riverdriver.Notification, error) {
+	return &riverdriver.Notification{Topic: insertTopic, Payload: l.payload()}, nil
+}
+
+func TestRiversSchedulerRestsBesideOurLeader(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	p := newProcess(t, pool, "p")
+	p.due.pace.quiet, p.due.pace.busy = time.Hour, time.Hour
+	schedule := func() int {
+		t.Helper()
+		insert(t, pool, job{state: "scheduled", scheduledAt: -time.Second})
+		results, err := p.exec.JobSchedule(t.Context(), &riverdriver.JobScheduleParams{Max: 100, Schema: testSchema})
+		require.NoError(t, err)
+		return len(results)
+	}
+	require.Equal(t, 1, schedule())
+	startDue(t, p)
+	require.Equal(t, 1, schedule(), "it does not lead")
+	p.due.lead(true)
+	require.Eventually(t, func() bool { return p.storage.looksAfterDue(testSchema) }, 20*time.Second, 5*time.Millisecond)
+	require.Equal(t, 0, schedule())
+	p.due.mu.Lock()
+	p.due.looked = time.Now().Add(-time.Minute)
+	p.due.mu.Unlock()
+	require.Equal(t, 2, schedule(), "its looks do not get through")
+}
+
 func TestCallsAreFewAndNear(t *testing.T) {
 	t.Parallel()
 	pool := testdb.Pool(t)

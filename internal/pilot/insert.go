@@ -56,12 +56,11 @@ func (p *Pilot) JobInsertMany(ctx context.Context, exec riverdriver.ExecutorTx, 
 	if x == nil || !x.hasLine(ctx, params.Schema) || !x.storage.notifies() {
 		return p.StandardPilot.JobInsertMany(ctx, exec, params)
 	}
-	for _, job := range params.Jobs {
-		if job.State == rivertype.JobStateScheduled && job.ScheduledAt != nil {
-			p.due.at(*job.ScheduledAt)
-		}
+	queues := p.bell.ring(params.Jobs)
+	if p.due.inserting(params.Jobs) && p.bell.of(leaderCall).Allow() {
+		queues = append(queues, leaderCall)
 	}
-	return x.insert(ctx, params, p.bell.ring(params.Jobs))
+	return x.insert(ctx, params, queues)
 }
 
 // insert runs the statement and notifies the queues.

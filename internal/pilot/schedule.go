@@ -17,16 +17,17 @@ import (
 // As in River, a job whose unique key meanwhile belongs to another is discarded instead. Two due jobs with one key are
 // told apart by their place in the queue.
 //
-// The rows are found by the index of due rows, from the longest due on, and locked with SKIP LOCKED: schedulers share
-// the work, and a job that somebody cancels at this moment is left to them. Two schedulers that make jobs of one key
-// available at the same time meet at the unique index; one of them fails and finds the conflict the next time.
-func scheduleStatement(result string) statement {
+// The rows are found by the index of due rows, from the longest due on, and locked in that order. WAIT says what to do
+// about rows that another transaction holds: we pass on and come again, while River's scheduler waits, since whoever
+// runs it counts on every due job being available afterwards. Two schedulers that make jobs of one key available at the
+// same time meet at the unique index; one of them fails and finds the conflict the next time.
+func scheduleStatement(wait, result string) statement {
 	return build(`
 WITH due AS MATERIALIZED (
 	SELECT * FROM SCHEMA.river_job
 	WHERE state IN ('retryable', 'scheduled') AND scheduled_at <= HORIZON
 	ORDER BY scheduled_at, id LIMIT $1::int
-	FOR UPDATE SKIP LOCKED
+	FOR UPDATE WAIT
 ), ranked AS (
 	SELECT *, row_number() OVER (PARTITION BY unique_key ORDER BY priority, scheduled_at, id) AS place FROM due
 ), judged AS (
@@ -52,27 +53,31 @@ WITH due AS MATERIALIZED (
 	FROM (SELECT queue FROM outcome WHERE NOT conflict UNION SELECT unnest($6::text[])) AS q
 )
 `+result,
-		"WITH_OUTCOME", withOutcome("$3"), "COUNT", countInto("refused", "'discarded_waiting'", "0::double precision"),
+		"WAIT", wait, "WITH_OUTCOME", withOutcome("$3"), "COUNT", countInto("refused", "'discarded_waiting'", "0::double precision"),
 		"NOTIFY_QUEUE", notifyQueue("q.queue", "$4", "$5"), "JOB_COLUMNS", jobColumns,
 		"HORIZON", "least($2::timestamptz, now())")
 }
 
 var (
 	// scheduleRowsStatement returns the jobs.
-	scheduleRowsStatement = scheduleStatement(`SELECT JOB_COLUMNS, conflict FROM outcome, told ORDER BY priority, scheduled_at, id`)
+	scheduleRowsStatement = scheduleStatement("", `SELECT JOB_COLUMNS, conflict FROM outcome, told ORDER BY priority, scheduled_at, id`)
 	// scheduleCountStatement returns how many there were, the seconds until the next one is due, the database's clock, and
 	// the seconds that all this took it.
-	scheduleCountStatement = scheduleStatement(`
+	scheduleCountStatement = scheduleStatement("SKIP LOCKED", `
 SELECT (SELECT count(*) FROM outcome), (SELECT extract(epoch FROM scheduled_at - clock_timestamp())::double precision
 	FROM SCHEMA.river_job WHERE state IN ('retryable', 'scheduled') AND scheduled_at > HORIZON ORDER BY scheduled_at, id LIMIT 1),
 	clock_timestamp(), extract(epoch FROM clock_timestamp() - statement_timestamp())::double precision
 FROM told`)
 )
 
-// JobSchedule makes due jobs available for River's scheduler.
+// JobSchedule makes due jobs available for River's scheduler. Beside a leader of ours that does so all the time there is
+// nothing left for it to do.
 func (x *Executor) JobSchedule(ctx context.Context, params *riverdriver.JobScheduleParams) ([]*riverdriver.JobScheduleResult, error) {
 	if !x.hasLine(ctx, params.Schema) {
 		return x.Executor.JobSchedule(ctx, params)
+	}
+	if x.storage.looksAfterDue(params.Schema) {
+		return nil, nil
 	}
 	var results []*riverdriver.JobScheduleResult
 	run := func(inPlace bool) error {

@@ -62,6 +62,7 @@ type Storage struct {
 	helds []*held
 
 	listeners []*Listener
+	dues      []*dueService
 }
 
 // NewStorage returns a Storage that knows nothing yet. The mode is the pool's default; canNotify says whether the

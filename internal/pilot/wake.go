@@ -80,6 +80,7 @@ func (s *producer) lookAgain(storage *Storage, schema, queue string, jobs int) {
 // Listener is River's listener with a second source: the process itself.
 type Listener struct {
 	riverdriver.Listener
+	storage *Storage
 
 	mu        sync.Mutex
 	pending   []riverdriver.Notification // to report
@@ -88,7 +89,7 @@ type Listener struct {
 
 // NewListener wraps River's listener and lets the storage wake it.
 func NewListener(river riverdriver.Listener, storage *Storage) *Listener {
-	l := &Listener{Listener: river}
+	l := &Listener{Listener: river, storage: storage}
 	storage.mu.Lock()
 	defer storage.mu.Unlock()
 	storage.listeners = append(storage.listeners, l)
@@ -141,6 +142,9 @@ func (l *Listener) WaitForNotification(ctx context.Context) (*riverdriver.Notifi
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.interrupt = nil
+	if err == nil && n.Topic == insertTopic && n.Payload == insertPayload(leaderCall) {
+		l.storage.callLeader(l.Schema())
+	}
 	if err == nil || ctx.Err() != nil {
 		return n, err
 	}
