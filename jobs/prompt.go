@@ -11,7 +11,8 @@ import (
 )
 
 // promptFinish has the ends of jobs that succeeded written at once instead of with River's next batch. It has to be the
-// outermost middleware: what is nil here is the end of the attempt.
+// outermost middleware: what is nil here is the end of the attempt. A worker's own middleware runs further out still;
+// package workers, which puts one around every worker, takes the finish over (see pilot.PromptLater).
 type promptFinish struct{ river.MiddlewareDefaults }
 
 // finishPromptly puts the middleware around all others.
@@ -32,8 +33,10 @@ func (*promptFinish) Work(ctx context.Context, row *rivertype.JobRow, inner func
 	if err := inner(ctx); err != nil {
 		return err
 	}
-	// An error means that River's own finish, which follows, has to do.
-	_, _ = river.JobCompleteTx[*driver.Driver](ctx, pilot.PromptTx, &river.Job[anyArgs]{JobRow: row})
+	pilot.PromptNow(ctx, func() {
+		// An error means that River's own finish, which follows, has to do.
+		_, _ = river.JobCompleteTx[*driver.Driver](ctx, pilot.PromptTx, &river.Job[anyArgs]{JobRow: row})
+	})
 	return nil
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/towpath/towpath/internal/pilot"
 )
 
 // runtime is what the attempts of one client share.
@@ -89,7 +91,7 @@ func (rt *runtime) begin(row *rivertype.JobRow, s *settings) *attempt {
 	return a
 }
 
-// end closes the attempt once what it noted is readable, or has waited long enough for that.
+// end closes the attempt once what it noted is readable, or it has waited long enough for that.
 func (rt *runtime) end(a *attempt) {
 	rt.recorder.finish(a)
 	rt.mu.Lock()
@@ -108,10 +110,17 @@ type attemptMiddleware struct {
 func (m *attemptMiddleware) Work(ctx context.Context, row *rivertype.JobRow, inner func(context.Context) error) error {
 	a := m.runtime.begin(row, m.settings)
 	defer m.runtime.end(a)
+	own, finish := pilot.PromptLater(context.WithValue(ctx, attemptKey{}, a))
 	var err error
 	// The labels tell the goroutines of jobs apart, in profiles and when one of them is stuck.
-	pprof.Do(context.WithValue(ctx, attemptKey{}, a), a.labels, func(ctx context.Context) { err = inner(ctx) })
-	return a.classify(ctx, row, err)
+	pprof.Do(own, a.labels, func(ctx context.Context) { err = inner(ctx) })
+	if err = a.classify(ctx, row, err); err != nil {
+		return err
+	}
+	// Whoever sees the job's end can read its lines.
+	m.runtime.recorder.finish(a)
+	finish()
+	return nil
 }
 
 // kindWorker is a worker with the settings of its kind.

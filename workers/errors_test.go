@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 	"testing"
 
 	"github.com/riverqueue/river"
@@ -194,4 +195,42 @@ func TestRemoteCancelIsNotAnInterruption(t *testing.T) {
 	_, err := r.Client().JobCancel(t.Context(), id)
 	require.NoError(t, err)
 	require.Equal(t, rivertype.JobStateCancelled, await(t, r, id).State)
+}
+
+// sealed is a worker whose middleware has the last word.
+type sealed struct {
+	river.WorkerDefaults[taskArgs]
+	tries atomic.Int32
+}
+
+func (w *sealed) Work(context.Context, *river.Job[taskArgs]) error { return nil }
+
+func (w *sealed) Middleware(*rivertype.JobRow) []rivertype.WorkerMiddleware {
+	return []rivertype.WorkerMiddleware{&seal{worker: w}}
+}
+
+type seal struct {
+	river.MiddlewareDefaults
+	worker *sealed
+}
+
+func (s *seal) Work(ctx context.Context, _ *rivertype.JobRow, inner func(context.Context) error) error {
+	if err := inner(ctx); err != nil {
+		return err
+	}
+	if s.worker.tries.Add(1) == 1 {
+		return errors.New("the seal is broken")
+	}
+	return nil
+}
+
+func TestMiddlewareOfAWorkerMayFailAJobThatSucceeded(t *testing.T) {
+	t.Parallel()
+	bundle := workers.NewBundle()
+	workers.Add[taskArgs](bundle, &sealed{})
+	r := start(t, config(jobstest.DB(t)), bundle)
+	result := workOne(t, r, nil)
+	require.NoError(t, result.Err())
+	require.Equal(t, 2, result.Job.Attempt)
+	require.Equal(t, "the seal is broken", result.Errors[0].Error)
 }

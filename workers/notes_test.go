@@ -116,6 +116,27 @@ func TestEventsAreThereWhenTheEndIs(t *testing.T) {
 	}
 }
 
+func TestEndWaitsForItsLines(t *testing.T) {
+	t.Parallel()
+	pool := jobstest.DB(t)
+	logged := make(chan struct{})
+	r := start(t, config(pool), bundleOf(func(ctx context.Context, _ *river.Job[taskArgs]) error {
+		workers.Logger(ctx).InfoContext(ctx, "slow to write")
+		close(logged)
+		return nil
+	}))
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `LOCK TABLE towpath.job_event`)
+	require.NoError(t, err)
+	id := insert(t, r, taskArgs{}, nil)
+	receive(t, logged)
+	require.Never(t, func() bool { return row(t, r, id).FinalizedAt != nil }, 300*time.Millisecond, 20*time.Millisecond)
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.NoError(t, await(t, r, id).Err())
+	require.Len(t, events(t, pool, id, "log"), 1)
+}
+
 func TestProgressIsThinnedOut(t *testing.T) {
 	t.Parallel()
 	pool := jobstest.DB(t)
