@@ -148,6 +148,8 @@ type bench struct {
 	logger   *slog.Logger
 	peers    *peers
 	profile  *profiler
+	// contenders are shared by the cases of a benchmark, by key.
+	contenders map[string]contender
 }
 
 // run is what one round of one contender needs to know.
@@ -169,7 +171,7 @@ func Run(ctx context.Context, name string, opts Options) (report *Report, err er
 	if err := opts.check(); err != nil {
 		return nil, fmt.Errorf("run benchmark %q: %w", name, err)
 	}
-	b := &bench{opts: opts, progress: newProgress(opts.Progress), profile: &profiler{out: opts.Profile}}
+	b := &bench{opts: opts, progress: newProgress(opts.Progress), profile: &profiler{out: opts.Profile}, contenders: map[string]contender{}}
 	// Every contender logs as much as it does elsewhere; the lines are made and thrown away.
 	b.logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
@@ -238,8 +240,11 @@ func (b *bench) open(ctx context.Context) (err error) {
 func (b *bench) close(ctx context.Context) error {
 	b.profile.close()
 	var err error
+	for _, c := range b.contenders {
+		err = errors.Join(err, c.close(ctx))
+	}
 	if b.peers != nil {
-		err = b.peers.remove()
+		err = errors.Join(err, b.peers.remove())
 	}
 	if b.server != nil {
 		err = errors.Join(err, b.server.close(ctx))
@@ -248,25 +253,16 @@ func (b *bench) close(ctx context.Context) error {
 }
 
 // measure runs all rounds of one case.
-func (b *bench) measure(ctx context.Context, c benchCase) (m *measured, err error) {
+func (b *bench) measure(ctx context.Context, c benchCase) (*measured, error) {
 	variants := slices.Clone(c.contenders)
 	if b.opts.Peers && c.peers {
 		variants = append(variants, b.peers.variants()...)
 	}
-	m = &measured{benchCase: c, variants: variants, rounds: make([][]*outcome, len(variants))}
-	opened := make([]contender, len(variants))
-	defer func() {
-		for _, c := range opened {
-			if c != nil {
-				err = errors.Join(err, c.close(context.WithoutCancel(ctx)))
-			}
-		}
-	}()
-	for i, v := range variants {
-		c := v.make(b)
-		opened[i] = c
-		if err := c.open(ctx, v.key); err != nil {
-			return nil, fmt.Errorf("set up %s: %w", v.title, err)
+	m := &measured{benchCase: c, variants: variants, rounds: make([][]*outcome, len(variants))}
+	for _, v := range variants {
+		c, err := b.contender(ctx, v)
+		if err != nil {
+			return nil, err
 		}
 		m.settings = append(m.settings, c.settings())
 	}
@@ -275,7 +271,7 @@ func (b *bench) measure(ctx context.Context, c benchCase) (m *measured, err erro
 			if round%2 == 1 {
 				i = len(variants) - 1 - i
 			}
-			o, err := b.round(ctx, m, opened[i], round, i)
+			o, err := b.round(ctx, m, round, i)
 			if err != nil {
 				return nil, err
 			}
@@ -285,15 +281,28 @@ func (b *bench) measure(ctx context.Context, c benchCase) (m *measured, err erro
 	return m, nil
 }
 
+// contender returns a variant's contender with its database, which is made at the first call.
+func (b *bench) contender(ctx context.Context, v variant) (contender, error) {
+	if c, ok := b.contenders[v.key]; ok {
+		return c, nil
+	}
+	c := v.make(b)
+	b.contenders[v.key] = c
+	if err := c.open(ctx, v.key); err != nil {
+		return nil, fmt.Errorf("set up %s: %w", v.title, err)
+	}
+	return c, nil
+}
+
 // round measures one contender once, in a heap that the one before it has left.
-func (b *bench) round(ctx context.Context, m *measured, c contender, round, i int) (*outcome, error) {
+func (b *bench) round(ctx context.Context, m *measured, round, i int) (*outcome, error) {
 	v := m.variants[i]
 	runtime.GC()
 	r := &run{bench: b, label: fmt.Sprintf("round %d/%d  %s", round+1, b.opts.Rounds, v.title)}
 	if m.name != "" {
 		r.label = m.name + "  " + r.label
 	}
-	o, err := m.run(ctx, r, c)
+	o, err := m.run(ctx, r, b.contenders[v.key])
 	if err != nil {
 		return nil, fmt.Errorf("measure %s in round %d: %w", v.title, round+1, err)
 	}

@@ -1,0 +1,244 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/towpath/towpath/internal/config"
+	"github.com/towpath/towpath/internal/testdb"
+	"github.com/towpath/towpath/jobs"
+	"github.com/towpath/towpath/workers"
+)
+
+// tiny options make a benchmark that proves nothing but that it runs.
+func tiny(t *testing.T) Options {
+	t.Helper()
+	cfg := &config.Config{}
+	cfg.Database.URL = testdb.URL(t)
+	return Options{
+		Config: cfg, Rounds: 1, Jobs: 300, Duration: 500 * time.Millisecond, Rate: 400, Finished: 2000, Waiting: 1000,
+		SkipDiskCheck: true,
+	}
+}
+
+func TestEveryBenchmark(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		has  []Metric
+	}{
+		{"work", []Metric{JobsPerSecond, GoCPU, WALPerJob, PeakMemory, StatementsPerSecond}},
+		{"insert", []Metric{JobsPerSecond, P50, P95, P99, GoCPU, WALPerJob, StatementsPerJob}},
+		{"latency", []Metric{P50, P95, P99, FinishP50, FinishP95}},
+		{"horizon", []Metric{JobsPerSecond, SlopePerMinute}},
+		{"sustain", []Metric{JobsPerSecond, P50, P95, P99}},
+		{"large", []Metric{JobsPerSecond, AgainstSmall}},
+		{"idle", []Metric{StatementsPerSecond, GoLoad, PeakMemory}},
+		{"burst", []Metric{DrainSeconds, P50, P95}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			report, err := Run(t.Context(), c.name, tiny(t))
+			require.NoError(t, err)
+			object := decode(t, report)
+			require.Equal(t, c.name, object["bench"])
+			require.InDelta(t, 1, object["rounds"], 0)
+			for _, contender := range []string{"towpath", "river"} {
+				require.Contains(t, object, contender)
+				for _, metric := range c.has {
+					require.Contains(t, object[contender], string(metric))
+				}
+			}
+			table := &strings.Builder{}
+			require.NoError(t, report.WriteTable(table))
+			require.Contains(t, table.String(), "Towpath ÷ River")
+			requireXML(t, report)
+		})
+	}
+}
+
+func decode(t *testing.T, report *Report) map[string]any {
+	t.Helper()
+	raw, err := json.Marshal(report)
+	require.NoError(t, err)
+	object := map[string]any{}
+	require.NoError(t, json.Unmarshal(raw, &object))
+	return object
+}
+
+func requireXML(t *testing.T, report *Report) {
+	t.Helper()
+	chart := &bytes.Buffer{}
+	require.NoError(t, report.WriteSVG(chart))
+	texts := 0
+	for decoder := xml.NewDecoder(chart); ; {
+		token, err := decoder.Token()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		if element, ok := token.(xml.StartElement); ok && element.Name.Local == "text" {
+			texts++
+		}
+	}
+	require.GreaterOrEqual(t, texts, 4)
+}
+
+func TestJSONNamesTheRatio(t *testing.T) {
+	t.Parallel()
+	round := func(rate float64) *outcome { return &outcome{figures: Figures{JobsPerSecond: rate, WALPerJob: 10}} }
+	report := &Report{Bench: "work", Rounds: 3, Cores: 2, Server: "15.0"}
+	report.add(&measured{
+		benchCase: benchCase{headline: JobsPerSecond},
+		variants:  []variant{{key: "towpath", title: "Towpath"}, {key: "river", title: "River"}},
+		settings:  []string{"ours", "theirs"},
+		rounds:    [][]*outcome{{round(300), round(200), round(150)}, {round(150), round(100), round(50)}},
+	})
+	object := decode(t, report)
+	require.Equal(t, map[string]any{"jobs_per_s": 200.0, "wal_bytes_per_job": 10.0}, object["towpath"])
+	require.Equal(t, map[string]any{"jobs_per_s": 100.0, "wal_bytes_per_job": 10.0}, object["river"])
+	require.InDelta(t, 2, object["ratio"], 0)
+	require.Equal(t, "jobs_per_s", object["ratio_of"])
+	require.InDelta(t, 100, object["noise_pct"], 1e-9)
+	require.NotContains(t, object, "cases")
+}
+
+// The benchmark measures what users run: the process's own configuration, which it neither replaces nor thins out.
+func TestTowpathRunsAsConfigured(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	b := &bench{logger: slog.New(slog.DiscardHandler)}
+	b.opts = Options{
+		Worker: func(_ *config.Config, pool *pgxpool.Pool, logger *slog.Logger) workers.Config {
+			asked++
+			cfg := workers.Config{Pool: pool, LogLevel: slog.LevelError}
+			cfg.Client.Logger, cfg.Client.JobTimeout = logger, time.Hour
+			return cfg
+		},
+	}.over(Options{})
+	want := b.opts.Worker(nil, nil, b.logger)
+	require.Equal(t, want, towpath{b}.workersConfig(nil))
+	require.Equal(t, 2, asked)
+
+	client, err := towpath{b}.producer(nil)
+	require.NoError(t, err)
+	require.IsType(t, &jobs.Client{}, client)
+
+	b.opts.Worker = Options{}.over(Options{}).Worker
+	require.Equal(t, "default: 100 slots, cooldown 2ms; configuration of `towpath worker`", towpath{b}.settings())
+	b.opts.Workers = 7
+	require.Contains(t, towpath{b}.settings(), "default: 7 slots")
+}
+
+// A round whose result is not in the database is no result.
+func TestARoundThatLostSomethingFails(t *testing.T) {
+	t.Parallel()
+	b, s := openOne(t)
+	r := &run{bench: b}
+	p := plan{warm: 50, measured: 100, rest: 50}
+	require.NoError(t, s.prepare(t.Context(), p.total()))
+	_, err := r.work(t.Context(), s, p, true)
+	require.NoError(t, err)
+
+	for _, sql := range []string{
+		"DELETE FROM towpath.job_history WHERE id = (SELECT max(id) FROM towpath.job_history)",
+		"DELETE FROM towpath.counter_delta WHERE event = 'retried'; DELETE FROM towpath.counter WHERE event = 'retried'",
+	} {
+		tx, err := s.pool.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err)
+		require.NoError(t, tx.Commit(t.Context()))
+		require.ErrorContains(t, s.verify(t.Context(), s.pool, endsOf(p.total())), "check the result")
+	}
+}
+
+func openOne(t *testing.T) (*bench, *system) {
+	t.Helper()
+	b := &bench{
+		opts: tiny(t).over(Options{}), progress: newProgress(io.Discard), logger: slog.New(slog.DiscardHandler),
+		profile: &profiler{}, contenders: map[string]contender{},
+	}
+	t.Cleanup(func() { require.NoError(t, b.close(context.WithoutCancel(t.Context()))) })
+	require.NoError(t, b.open(t.Context()))
+	c, err := b.contender(t.Context(), towpathVariant())
+	require.NoError(t, err)
+	return b, c.(*system)
+}
+
+func TestNoDatabaseIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	b, s := openOne(t)
+	name := s.db.name
+	require.NoError(t, b.close(t.Context()))
+	b.contenders, b.server = map[string]contender{}, nil
+	conn, err := pgx.Connect(t.Context(), b.opts.Config.Database.URL)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	var there bool
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name).Scan(&there))
+	require.False(t, there)
+}
+
+func TestWrongUse(t *testing.T) {
+	t.Parallel()
+	_, err := Run(t.Context(), "no_such", Options{})
+	require.ErrorContains(t, err, `"no_such"`)
+	_, err = Run(t.Context(), "work", Options{Jobs: -1})
+	require.ErrorContains(t, err, "jobs must not be negative")
+}
+
+func TestMetersOfTheServerAndOfThisProcess(t *testing.T) {
+	t.Parallel()
+	b, s := openOne(t)
+	before, err := b.meter.read(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, s.prepare(t.Context(), 2000))
+	after, err := b.meter.read(t.Context())
+	require.NoError(t, err)
+	f := after.figures(before, 2000)
+	require.Positive(t, f[WALPerJob])
+	require.Positive(t, f[GoCPU])
+	require.Positive(t, f[StatementsPerSecond])
+	require.True(t, after.pgSeen, "the test server runs on this machine")
+	require.Positive(t, f[PostgresCPU])
+}
+
+func TestPeersNeedNpm(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	_, err := installPeers(t.Context(), newProgress(io.Discard))
+	require.ErrorContains(t, err, "install Node.js with npm")
+}
+
+func TestPeerMilestones(t *testing.T) {
+	t.Parallel()
+	b, _ := openOne(t)
+	r := &run{bench: b}
+	follow := func(lines string) (Figures, error) {
+		return r.follow(t.Context(), json.NewDecoder(strings.NewReader(lines)), io.Discard)
+	}
+	f, err := follow(`{"event":"ready"}
+{"event":"warm","count":100,"cpu_us":1000}
+{"event":"measured","count":300,"cpu_us":9000}
+{"event":"worked","count":320}
+{"event":"done","left":0,"max_rss_bytes":5000}`)
+	require.NoError(t, err)
+	require.InDelta(t, 40, f[NodeCPU], 1e-9)
+	require.InDelta(t, 5000, f[PeakMemory], 0)
+	require.NotContains(t, f, GoCPU)
+	_, err = follow(`{"event":"ready"}`)
+	require.ErrorContains(t, err, "ended before its jobs did")
+	_, err = follow(`{"event":"done","left":3}`)
+	require.ErrorContains(t, err, "3 jobs left")
+}
