@@ -229,19 +229,26 @@ func TestEndWaitsForItsLinesButNotForADeadDatabase(t *testing.T) {
 
 func TestManyAttemptsShareStatements(t *testing.T) {
 	t.Parallel()
-	s := &sink{}
+	var noted sync.WaitGroup
+	noted.Add(500)
+	// The first statement takes as long as it takes all others to have something to write.
+	s := &sink{fail: func([]store.JobEvent) error {
+		noted.Wait()
+		return nil
+	}}
 	rt, _ := testRuntime(s)
 	rt.recorder.start()
-	var wg sync.WaitGroup
+	var ended sync.WaitGroup
 	for id := range int64(500) {
-		wg.Go(func() {
+		ended.Go(func() {
 			a := rt.testAttempt(id)
 			a.note(line("x"))
+			noted.Done()
 			rt.end(a)
 		})
 	}
-	wg.Wait()
+	ended.Wait()
 	rt.recorder.stop()
 	require.Len(t, s.messages(), 500)
-	require.Less(t, s.calls, 400)
+	require.LessOrEqual(t, s.calls, 2)
 }
