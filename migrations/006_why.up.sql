@@ -229,7 +229,7 @@ BEGIN
 
     SELECT s.last_value INTO highest FROM /* TEMPLATE: schema */river_job_id_seq s;
     SELECT count(DISTINCT l.pid) INTO writers FROM pg_locks l
-        WHERE l.relation = '/* TEMPLATE: schema */river_job'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid();
+        WHERE l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND l.relation = '/* TEMPLATE: schema */river_job'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid();
     reason := 'not_found';
     explanation := CASE WHEN job_id > highest THEN 'there is no such job; the highest number so far is ' || highest
         ELSE 'there is no such job: the transaction that enqueued it has not committed yet or was rolled back, the job was deleted, or its history is past its time' END;
