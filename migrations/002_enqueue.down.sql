@@ -4,4 +4,5 @@ DROP FUNCTION /* TEMPLATE: schema */job_unique_key, /* TEMPLATE: schema */unique
     /* TEMPLATE: schema */go_object, /* TEMPLATE: schema */go_value, /* TEMPLATE: schema */go_json, /* TEMPLATE: schema */go_key,
     /* TEMPLATE: schema */go_string;
 DROP FUNCTION /* TEMPLATE: schema */job_fault, /* TEMPLATE: schema */unique_fault, /* TEMPLATE: schema */tags_fault;
-DROP FUNCTION /* TEMPLATE: schema */shown(text), /* TEMPLATE: schema */shown(timestamptz), /* TEMPLATE: schema */schema_name;
+DROP FUNCTION /* TEMPLATE: schema */shown(text), /* TEMPLATE: schema */shown(timestamptz), /* TEMPLATE: schema */pin_search_path,
+    /* TEMPLATE: schema */schema_name;

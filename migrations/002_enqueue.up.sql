@@ -20,6 +20,25 @@ $do$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */schema_name() IS
     'Internal: the schema that Towpath lives in, which is also the prefix of River''s notification channels.';
 
+-- Without a schema in the template, which is River's default, functions name their tables without one. They shall look for
+-- them where the migration was applied, and nowhere else. Each migration with functions ends with a call of this one.
+CREATE FUNCTION /* TEMPLATE: schema */pin_search_path() RETURNS void
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    f regprocedure;
+BEGIN
+    IF '/* TEMPLATE: schema */' = '' THEN
+        FOR f IN SELECT oid FROM pg_catalog.pg_proc
+            WHERE pronamespace = /* TEMPLATE: schema */schema_name()::regnamespace AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)
+        LOOP
+            EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, %I, pg_temp', f, /* TEMPLATE: schema */schema_name());
+        END LOOP;
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION /* TEMPLATE: schema */pin_search_path() IS 'Internal: points functions at this schema where they were made without its name.';
+
 --
 -- Checks
 --
@@ -446,9 +465,10 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */enqueue_many IS
     'Inserts up to 50,000 jobs at once, in the transaction of the caller. jobs is a JSON array of objects whose properties are the parameters of enqueue. Returns one row a job, in the order of the array, as enqueue does; all are inserted or none.';
 
 REVOKE ALL ON FUNCTION
-    /* TEMPLATE: schema */schema_name, /* TEMPLATE: schema */shown(text), /* TEMPLATE: schema */shown(timestamptz),
+    /* TEMPLATE: schema */schema_name, /* TEMPLATE: schema */pin_search_path, /* TEMPLATE: schema */shown(text), /* TEMPLATE: schema */shown(timestamptz),
     /* TEMPLATE: schema */tags_fault, /* TEMPLATE: schema */job_fault, /* TEMPLATE: schema */unique_fault,
     /* TEMPLATE: schema */go_string, /* TEMPLATE: schema */go_key, /* TEMPLATE: schema */go_json, /* TEMPLATE: schema */go_value,
     /* TEMPLATE: schema */go_object, /* TEMPLATE: schema */go_fields, /* TEMPLATE: schema */job_unique_key, /* TEMPLATE: schema */unique_mask,
     /* TEMPLATE: schema */enqueue, /* TEMPLATE: schema */enqueue_many
 FROM PUBLIC;
+SELECT /* TEMPLATE: schema */pin_search_path();

@@ -385,3 +385,4 @@ REVOKE ALL ON FUNCTION
     /* TEMPLATE: schema */cancel_job, /* TEMPLATE: schema */retry_job, /* TEMPLATE: schema */delete_job, /* TEMPLATE: schema */set_paused,
     /* TEMPLATE: schema */pause_queue, /* TEMPLATE: schema */resume_queue
 FROM PUBLIC;
+SELECT /* TEMPLATE: schema */pin_search_path();

@@ -184,3 +184,4 @@ REVOKE ALL ON FUNCTION
     /* TEMPLATE: schema */matching_jobs, /* TEMPLATE: schema */find_jobs, /* TEMPLATE: schema */act_on_jobs, /* TEMPLATE: schema */cancel_jobs,
     /* TEMPLATE: schema */retry_jobs, /* TEMPLATE: schema */delete_jobs
 FROM PUBLIC;
+SELECT /* TEMPLATE: schema */pin_search_path();

@@ -419,3 +419,4 @@ END;
 $do$;
 
 REVOKE ALL ON FUNCTION /* TEMPLATE: schema */refresh_queue_depth, /* TEMPLATE: schema */kinds_since, /* TEMPLATE: schema */queues_now, /* TEMPLATE: schema */histogram_quantile FROM PUBLIC;
+SELECT /* TEMPLATE: schema */pin_search_path();

@@ -241,3 +241,4 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */why(bigint) IS
     'Why a job is not running, or what became of it: one row, whatever number is given. reason is a word for programs, those of waiting and running, owner_lost, finished, not_found; explanation says it in a sentence; also lists what else is to be known.';
 
 REVOKE ALL ON FUNCTION /* TEMPLATE: schema */error_pattern, /* TEMPLATE: schema */failures_since, /* TEMPLATE: schema */why FROM PUBLIC;
+SELECT /* TEMPLATE: schema */pin_search_path();

@@ -57,20 +57,5 @@ REVOKE ALL ON FUNCTION /* TEMPLATE: schema */grant_roles FROM PUBLIC;
 COMMENT ON FUNCTION /* TEMPLATE: schema */grant_roles() IS
     'Creates the roles towpath_producer (may enqueue, nothing else), towpath_reader (may read the views) and towpath_operator (reads, and may cancel, retry, delete, pause and resume) where they are missing, and grants them their rights in this schema. To be called by the owner, any number of times.';
 
+SELECT /* TEMPLATE: schema */pin_search_path();
 SELECT /* TEMPLATE: schema */grant_roles();
-
--- Without a schema in the template, which is River's default, the functions above name their tables without one. They
--- look for them where the migration was applied, and nowhere else.
-DO $do$
-DECLARE
-    f regprocedure;
-BEGIN
-    IF '/* TEMPLATE: schema */' = '' THEN
-        FOR f IN SELECT oid FROM pg_catalog.pg_proc
-            WHERE pronamespace = /* TEMPLATE: schema */schema_name()::regnamespace AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)
-        LOOP
-            EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, %I, pg_temp', f, /* TEMPLATE: schema */schema_name());
-        END LOOP;
-    END IF;
-END;
-$do$;
