@@ -15,10 +15,12 @@ package jobs
 
 import (
 	"cmp"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -120,7 +122,8 @@ func fetchDefaults(rc *river.Config) {
 // Client inserts jobs and asks about them. It is River's client and more.
 type Client struct {
 	*river.Client[pgx.Tx]
-	awaiter *awaiter
+	awaiter   *awaiter
+	sqlClient func() (*river.Client[*sql.Tx], error) // made at the first use
 }
 
 // NewClient returns a client on the pool. A nil config is the zero one. A nil pool makes a client that works inside
@@ -135,6 +138,7 @@ func NewClient(pool *pgxpool.Pool, config *Config) (*Client, error) {
 	}
 	own := driver.NewWithConfig(pool, &driver.Config{Process: process})
 	rc := config.River()
+	sqlConfig := *rc
 	if len(rc.Queues) > 0 {
 		finishPromptly(rc)
 	}
@@ -142,7 +146,7 @@ func NewClient(pool *pgxpool.Pool, config *Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a job client: %w", err)
 	}
-	c := &Client{Client: client}
+	c := &Client{Client: client, sqlClient: sync.OnceValues(func() (*river.Client[*sql.Tx], error) { return newSQLClient(sqlConfig) })}
 	if pool != nil {
 		c.awaiter = newAwaiter(pool, own.GetExecutor(), client.Schema())
 	}

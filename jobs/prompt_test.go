@@ -19,7 +19,9 @@ type outputArgs struct {
 
 func (outputArgs) Kind() string { return "prompt_output" }
 
-type outputWorker struct{ river.WorkerDefaults[outputArgs] }
+type outputWorker struct {
+	river.WorkerDefaults[outputArgs]
+}
 
 func (outputWorker) Work(ctx context.Context, job *river.Job[outputArgs]) error {
 	if job.Args.Output == "" {

@@ -21,14 +21,12 @@ import (
 //
 // It locks nothing but the rows it inserts. With unique keys (CONFLICT) an insert waits for another transaction that is
 // inserting the same key, as any unique index makes it, and locks the row that it finds.
-func insertStatement(conflict string) statement {
+func insertStatement(source insertSource, conflict string) statement {
 	return build(`
 WITH input AS (
-	SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[], $5::smallint[], $6::text[], $7::smallint[],
-		$8::text[], $9::timestamptz[], $10::text[], $11::text[], $12::bytea[], $13::int[])
-		AS t (id, args, created_at, kind, max_attempts, metadata, priority, queue, scheduled_at, state, tags, unique_key, unique_states)
+	INPUT
 ), told AS MATERIALIZED (
-	SELECT count(pg_notify(TOPIC, payload)) AS n FROM unnest($14::text[]) AS payload
+	SELECT count(pg_notify(TOPIC, payload)) AS n FROM PAYLOADS AS payload
 )
 INSERT INTO SCHEMA.river_job AS river_job (id, args, created_at, kind, max_attempts, metadata, priority, queue, scheduled_at, state,
 	tags, unique_key, unique_states)
@@ -38,16 +36,30 @@ SELECT coalesce(id, nextval('SCHEMA.river_job_id_seq'::regclass)), args::jsonb, 
 FROM input
 WHERE (SELECT n FROM told) >= 0
 CONFLICT
-RETURNING id, created_at, scheduled_at, xmax <> 0`, "CONFLICT", conflict, "TOPIC", topicOf("$15", "'river_insert'"))
+RETURNING id, created_at, scheduled_at, xmax <> 0`,
+		"CONFLICT", conflict, "INPUT", source.jobs, "PAYLOADS", source.payloads, "TOPIC", topicOf(source.schema, "'river_insert'"))
 }
 
-var (
-	insertPlainStatement  = insertStatement("")
-	insertUniqueStatement = insertStatement(`
+// insertSource is how an insert gets its parameters: the jobs, the payloads to notify, the schema.
+type insertSource struct{ jobs, payloads, schema string }
+
+// fromArrays takes a column each.
+var fromArrays = insertSource{
+	jobs: `SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[], $5::smallint[], $6::text[], $7::smallint[],
+		$8::text[], $9::timestamptz[], $10::text[], $11::text[], $12::bytea[], $13::int[])
+		AS t (id, args, created_at, kind, max_attempts, metadata, priority, queue, scheduled_at, state, tags, unique_key, unique_states)`,
+	payloads: "unnest($14::text[])", schema: "$15",
+}
+
+const joinUnique = `
 ON CONFLICT (unique_key)
 	WHERE unique_key IS NOT NULL AND unique_states IS NOT NULL AND SCHEMA.river_job_state_in_bitmask(unique_states, state)
 	-- A conflict returns its row only where something is updated.
-	DO UPDATE SET kind = river_job.kind`)
+	DO UPDATE SET kind = river_job.kind`
+
+var (
+	insertPlainStatement  = insertStatement(fromArrays, "")
+	insertUniqueStatement = insertStatement(fromArrays, joinUnique)
 )
 
 // JobInsertMany inserts jobs in the caller's transaction and notifies their queues.
