@@ -176,7 +176,6 @@ func (p *Program) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w; see `%s --help`", err, c.CommandPath())
 	})
-	root.SuggestionsMinimumDistance = 2
 	if len(p.builders) > 0 || p.fallback != nil {
 		root.AddGroup(&cobra.Group{ID: groupApp, Title: "Commands of this application:"})
 	}
@@ -255,7 +254,6 @@ func strict(command *cobra.Command) {
 		}
 		return nil
 	}
-	command.SuggestionsMinimumDistance = 2
 	if command.HasSubCommands() && command.RunE == nil && command.Run == nil {
 		command.RunE = subcommandNeeded
 	}
@@ -282,8 +280,11 @@ func subcommandNeeded(c *cobra.Command, args []string) error {
 		}
 		return usagef("%s needs one of: %s", c.CommandPath(), strings.Join(names, ", "))
 	}
-	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		return usagef("unknown command %q; did you mean `%s %s`?", args[0], c.CommandPath(), near[0])
+	for letters := 1; letters <= 2; letters++ { // the nearest first
+		c.SuggestionsMinimumDistance = letters
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			return usagef("unknown command %q; did you mean `%s %s`?", args[0], c.CommandPath(), near[0])
+		}
 	}
 	return usagef("unknown command %q; see `%s --help`", args[0], c.CommandPath())
 }
