@@ -61,8 +61,17 @@ func runHelper(raw string) error {
 		return err
 	}
 	interrupted := make(chan os.Signal, 1)
-	if task.Then == "signal" {
+	switch task.Then {
+	case "signal":
 		signal.Notify(interrupted, os.Interrupt)
+	case "":
+		// Tests that run in the background, or under nohup, hand down that these
+		// signals are ignored; here their end is what is tested.
+		signal.Notify(interrupted, os.Interrupt, syscall.SIGHUP)
+		go func() {
+			<-interrupted
+			os.Exit(1)
+		}()
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(helperReady{server.Info, server.WatchdogPID()}); err != nil {
 		return err
