@@ -135,8 +135,8 @@ func hasInvalidText(v reflect.Value, depth int) bool {
 			}
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if hasInvalidText(v.Field(i), depth+1) {
+		for _, field := range v.Fields() {
+			if hasInvalidText(field, depth+1) {
 				return true
 			}
 		}

@@ -192,7 +192,7 @@ func (a *awaiter) loop() {
 		case <-a.added:
 			// Not at once: calls that come one after the other would each make a query of their own.
 			pause = awaitShortest
-			time.Sleep(min(wait, max(awaitShortest, awaitShare*time.Since(began))))
+			<-time.After(min(wait, max(awaitShortest, awaitShare*time.Since(began))))
 		case <-time.After(wait):
 			pause = min(pause*3/2, awaitLongest)
 		}

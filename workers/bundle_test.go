@@ -43,13 +43,13 @@ func TestBundleRefusesWhatMakesNoSense(t *testing.T) {
 func TestBundleRefusesBadPeriodicJobs(t *testing.T) {
 	t.Parallel()
 	bundle := bundleOf(nothing)
-	make := func() (river.JobArgs, *river.InsertOpts) { return taskArgs{}, nil }
-	bundle.AddPeriodic("nightly", river.PeriodicInterval(time.Hour), make, nil)
+	construct := func() (river.JobArgs, *river.InsertOpts) { return taskArgs{}, nil }
+	bundle.AddPeriodic("nightly", river.PeriodicInterval(time.Hour), construct, nil)
 	require.PanicsWithValue(t, `add periodic job "nightly": there is one of that id`, func() {
-		bundle.AddPeriodic("nightly", river.PeriodicInterval(time.Hour), make, nil)
+		bundle.AddPeriodic("nightly", river.PeriodicInterval(time.Hour), construct, nil)
 	})
-	require.Panics(t, func() { bundle.AddPeriodic("", river.PeriodicInterval(time.Hour), make, nil) })
-	require.Panics(t, func() { bundle.AddPeriodic("a", nil, make, nil) })
+	require.Panics(t, func() { bundle.AddPeriodic("", river.PeriodicInterval(time.Hour), construct, nil) })
+	require.Panics(t, func() { bundle.AddPeriodic("a", nil, construct, nil) })
 	require.Panics(t, func() { bundle.AddPeriodic("b", river.PeriodicInterval(time.Hour), nil, nil) })
 }
 

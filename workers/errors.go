@@ -65,7 +65,7 @@ func (a *attempt) classify(ctx context.Context, row *rivertype.JobRow, err error
 	if a.over.Load() {
 		return errors.Join(errAttemptOver, err)
 	}
-	if many, ok := err.(manyErrors); ok { //nolint:errorlint // River looks no deeper either
+	if many, ok := err.(manyErrors); ok { // River looks no deeper either
 		byID := many.ErrorsByID()
 		for _, one := range many.Jobs() {
 			if oneErr := byID[one.ID]; oneErr != nil && a.settings.isLast(oneErr) {

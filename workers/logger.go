@@ -137,7 +137,7 @@ func putAttr(in attrGroup, attr slog.Attr) {
 
 // plain turns an attribute's value into what JSON can hold and Postgres takes.
 func plain(value slog.Value) any {
-	switch value.Kind() { //nolint:exhaustive // numbers and booleans are as they are
+	switch value.Kind() {
 	case slog.KindString:
 		return cleanText(value.String())
 	case slog.KindDuration:
@@ -151,7 +151,7 @@ func plain(value slog.Value) any {
 		return value.String() // infinite, or no number
 	case slog.KindAny:
 		return plainAny(value.Any())
-	default:
+	default: // numbers and booleans are as they are
 		return value.Any()
 	}
 }

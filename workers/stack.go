@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime/pprof"
+	"strconv"
 	"strings"
 )
 
@@ -25,7 +26,7 @@ func handlerStack(jobID int64) string {
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
 		return ""
 	}
-	label := fmt.Sprintf("%q:%q", labelJob, fmt.Sprint(jobID))
+	label := fmt.Sprintf("%q:%q", labelJob, strconv.FormatInt(jobID, 10))
 	var stacks strings.Builder
 	for record := range strings.SplitSeq(profile.String(), "\n\n") {
 		if !strings.Contains(record, label) {

@@ -141,7 +141,8 @@ func TestWorkReturnsHowItEnded(t *testing.T) {
 		},
 		"panic": {
 			func(context.Context, *river.Job[thumbArgs]) error { panic("oh") },
-			[]workers.Option{workers.WithMaxAttempts(1)}, rivertype.JobStateDiscarded, river.EventKindJobFailed, "oh",
+			[]workers.Option{workers.WithMaxAttempts(1)},
+			rivertype.JobStateDiscarded, river.EventKindJobFailed, "oh",
 		},
 		"cancelled": {
 			func(context.Context, *river.Job[thumbArgs]) error { return river.JobCancel(errors.New("no use")) },
