@@ -52,9 +52,11 @@ const (
 	// arrive one by one, a fetch each; when they arrive faster, or the slots are full, each fetch brings several.
 	FetchCooldownDefault = 2 * time.Millisecond
 
-	// FetchPollIntervalDefault is how often an idle process looks for jobs that no notification has announced. With
-	// several queues each is polled so many times less often, so that an idle process costs Postgres the same.
-	FetchPollIntervalDefault = 2 * time.Second
+	// FetchPollIntervalDefault is how often an idle process looks for jobs that no notification has announced, which
+	// takes a listener that has just lost its connection. With several queues each is polled so many times less often,
+	// but every FetchPollIntervalMax at least, so that an idle process with many costs Postgres hardly more.
+	FetchPollIntervalDefault = 5 * time.Second
+	FetchPollIntervalMax     = 15 * time.Second
 
 	// FetchPollIntervalPollOnlyDefault is the same without notifications, when it is how long a job may wait.
 	FetchPollIntervalPollOnlyDefault = time.Second
@@ -66,8 +68,8 @@ type Config struct {
 	// (Backoff), FetchCooldown, FetchPollInterval and the three retention periods, where -1 keeps jobs for ever.
 	// FetchOnlyKnownKinds is always on: a job that this process has no worker for waits for one that does.
 	//
-	// FetchCooldown here is the producers' alone. River would also keep quiet about an insert that follows another
-	// into the same queue within that time; the client keeps that window at River's least, a millisecond.
+	// FetchCooldown here is the producers' alone. River would also keep quiet about inserts that follow another into the
+	// same queue within that time.
 	river.Config
 
 	// ArgsWarnBytes is the size of a job's encoded args above which its insert logs a warning, at most one a minute
@@ -107,7 +109,7 @@ func fetchDefaults(rc *river.Config) {
 	// River has one setting for two things; this is the window of its insert notifications.
 	rc.FetchCooldown = river.FetchCooldownMin
 	if rc.FetchPollInterval == 0 {
-		rc.FetchPollInterval = FetchPollIntervalDefault * time.Duration(max(len(rc.Queues), 1))
+		rc.FetchPollInterval = min(FetchPollIntervalDefault*time.Duration(max(len(rc.Queues), 1)), FetchPollIntervalMax)
 		if rc.PollOnly {
 			rc.FetchPollInterval = FetchPollIntervalPollOnlyDefault
 		}

@@ -34,6 +34,10 @@ func TestConfigDefaults(t *testing.T) {
 	require.Equal(t, time.Second, rc.Queues["b"].FetchCooldown)
 	require.Zero(t, config.Queues["a"].FetchCooldown, "the caller's map was changed")
 	require.Equal(t, 2*jobs.FetchPollIntervalDefault, rc.FetchPollInterval)
+	for _, name := range []string{"c", "d", "e"} {
+		config.Queues[name] = river.QueueConfig{MaxWorkers: 1}
+	}
+	require.Equal(t, jobs.FetchPollIntervalMax, config.River().FetchPollInterval)
 	require.Len(t, rc.Hooks, 1)
 	require.Empty(t, config.Hooks)
 }
