@@ -15,10 +15,10 @@ DECLARE
     final_states constant text[] := '{cancelled,completed,discarded}';
     wanted constant text[] := coalesce(states, all_states);
     conditions text := '';
-    live text := 'SELECT j.id, j.state::text, coalesce(j.finalized_at, j.created_at) FROM /* TEMPLATE: schema */river_job j';
-    finished text := 'SELECT j.id, j.state::text, j.finalized_at FROM /* TEMPLATE: schema */job_history j';
+    left_over integer := max_jobs;
     found bigint;
     part text;
+    source record;
 BEGIN
     FOREACH part IN ARRAY wanted LOOP
         IF part IS NULL OR part <> ALL (all_states) THEN
@@ -40,27 +40,30 @@ BEGIN
         conditions := conditions || ' AND position(lower($8) IN lower(j.errors[cardinality(j.errors)] ->> ''error'')) > 0';
     END IF;
 
-    -- The newest first: live jobs by id, finished ones by the index on when they ended.
-    live := live || ' WHERE j.state::text = ANY ($1)' || conditions
-        || CASE WHEN older_than IS NOT NULL THEN ' AND coalesce(j.finalized_at, j.created_at) < now() - $5' ELSE '' END
-        || CASE WHEN newer_than IS NOT NULL THEN ' AND coalesce(j.finalized_at, j.created_at) >= now() - $6' ELSE '' END
-        || ' ORDER BY j.id DESC LIMIT $9';
-    RETURN QUERY EXECUTE live USING wanted, kind, queue, tag, older_than, newer_than, args, error, max_jobs;
-    GET DIAGNOSTICS found = ROW_COUNT;
-
-    IF found < max_jobs AND wanted && final_states THEN
-        -- The states are written out, because only constants rule partitions out when the statement is planned.
-        SELECT string_agg(quote_literal(s), ', ') INTO part FROM unnest(final_states) s WHERE s = ANY (wanted);
-        finished := finished || ' WHERE j.state IN (' || part || ')' || conditions
-            || CASE WHEN older_than IS NOT NULL THEN ' AND j.finalized_at < now() - $5' ELSE '' END
-            || CASE WHEN newer_than IS NOT NULL THEN ' AND j.finalized_at >= now() - $6' ELSE '' END
-            || ' ORDER BY j.finalized_at DESC, j.id DESC LIMIT $9';
-        RETURN QUERY EXECUTE finished USING wanted, kind, queue, tag, older_than, newer_than, args, error, max_jobs - found;
-    END IF;
+    -- Three places, each by the index it has: unfinished jobs by id, finished ones in either table by when they ended. The
+    -- states are written out, because only constants bring partial indexes and single partitions into the plan.
+    FOR source IN
+        SELECT * FROM (VALUES
+            ('/* TEMPLATE: schema */river_job', 'created_at', 'id DESC', ''),
+            ('/* TEMPLATE: schema */river_job', 'finalized_at', 'finalized_at DESC, j.id DESC', ' AND j.finalized_at IS NOT NULL'),
+            ('/* TEMPLATE: schema */job_history', 'finalized_at', 'finalized_at DESC, j.id DESC', '')
+        ) AS sources (relation, moment, ordering, finalized)
+    LOOP
+        SELECT string_agg(quote_literal(s), ', ') INTO part FROM unnest(wanted) s WHERE (s = ANY (final_states)) = (source.moment = 'finalized_at');
+        CONTINUE WHEN part IS NULL OR left_over = 0;
+        RETURN QUERY EXECUTE 'SELECT j.id, j.state::text, j.' || source.moment || ' FROM ' || source.relation || ' j WHERE j.state IN (' || part || ')'
+            || source.finalized || conditions
+            || CASE WHEN older_than IS NOT NULL THEN ' AND j.' || source.moment || ' < now() - $5' ELSE '' END
+            || CASE WHEN newer_than IS NOT NULL THEN ' AND j.' || source.moment || ' >= now() - $6' ELSE '' END
+            || ' ORDER BY j.' || source.ordering || ' LIMIT $9'
+            USING wanted, kind, queue, tag, older_than, newer_than, args, error, left_over;
+        GET DIAGNOSTICS found = ROW_COUNT;
+        left_over := left_over - found;
+    END LOOP;
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */matching_jobs(text[], text, text, text, interval, interval, jsonb, text, integer) IS
-    'Internal: the jobs that a filter means, the newest first.';
+    'Internal: the jobs that a filter means: unfinished ones, then finished ones, the newest of each first.';
 
 CREATE FUNCTION /* TEMPLATE: schema */find_jobs(
     states text[] DEFAULT NULL,
@@ -79,7 +82,7 @@ BEGIN ATOMIC
     SELECT * FROM /* TEMPLATE: schema */matching_jobs(states, kind, queue, tag, older_than, newer_than, args, error, max_jobs);
 END;
 COMMENT ON FUNCTION /* TEMPLATE: schema */find_jobs IS
-    'Ids of jobs by a filter, the newest first, up to max_jobs (at most 10,000), and when each finished or, unfinished, was enqueued: in one of the states, of the kind, in the queue, with the tag; finished, or if unfinished enqueued, longer ago than older_than or not longer ago than newer_than; whose args contain the given ones; whose last error contains the text, in any case. '
+    'Ids of jobs by a filter, unfinished ones before finished ones and the newest of each first, up to max_jobs (at most 10,000), and when each finished or, unfinished, was enqueued: in one of the states, of the kind, in the queue, with the tag; finished, or if unfinished enqueued, longer ago than older_than or not longer ago than newer_than; whose args contain the given ones; whose last error contains the text, in any case. '
     'Give a state and a time window where there is much history: args, tags and errors are compared row by row.';
 
 CREATE FUNCTION /* TEMPLATE: schema */act_on_jobs(action text, states text[], default_states text[], kind text, queue text, tag text,

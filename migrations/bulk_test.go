@@ -75,7 +75,7 @@ func TestFindJobs(t *testing.T) {
 			require.Equal(t, test.want, namesOf(jobs, all[int64](t, tx, `SELECT id FROM towpath.find_jobs(`+test.filter+`)`)))
 		})
 	}
-	require.Len(t, all[int64](t, tx, `SELECT id FROM towpath.find_jobs(max_jobs => 11)`), 11, "ten live ones and one from history")
+	require.Len(t, all[int64](t, tx, `SELECT id FROM towpath.find_jobs(max_jobs => 11)`), 11, "the live ones and some of history")
 	require.Equal(t, []int64{jobs["new"], jobs["args"]}, all[int64](t, tx, `SELECT id FROM towpath.find_jobs(max_jobs => 2)`), "the newest first")
 	require.Equal(t, "discarded", one[string](t, tx, `SELECT state FROM towpath.find_jobs(states => '{discarded}', older_than => '1 day')`))
 }

@@ -1,0 +1,150 @@
+package migrations_test
+
+import (
+	"flag"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/towpath/towpath/internal/testdb"
+)
+
+// With -rows=10000000 the questions below are asked at full size, and must be answered in time.
+var rowsFlag = flag.Int("rows", 100_000, "how many finished jobs the tests of query plans make; a tenth as many wait")
+
+const (
+	// mostRead is how many rows a question may read from beginning to end of a table: only small ones are read that way.
+	mostRead = 1000
+
+	// inTime is how long a question may take at full size.
+	inTime = 50 * time.Millisecond
+)
+
+// fill makes a busy queue: finished jobs of three days, a tenth of them as many waiting ones, some that run, counters.
+func fill(t *testing.T, pool *pgxpool.Pool, finished int) {
+	t.Helper()
+	exec(t, pool, `DO $$ DECLARE s text; day timestamptz := date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
+		BEGIN
+			FOREACH s IN ARRAY '{completed,cancelled,discarded}'::text[] LOOP
+				FOR i IN 1..3 LOOP
+					EXECUTE format('CREATE TABLE towpath.job_history_%s_past%s PARTITION OF towpath.job_history_%s FOR VALUES FROM (%L) TO (%L)',
+						s, i, s, day - i * interval '1 day', day - (i - 1) * interval '1 day');
+				END LOOP;
+			END LOOP;
+		END $$`)
+	failed := `CASE WHEN i % 50 = 0 THEN ARRAY[jsonb_build_object('at', at, 'attempt', 1, 'error', 'connect to 10.0.0.' || i % 250 || ': refused')] END`
+	exec(t, pool, `INSERT INTO towpath.job_history (id, args, attempt, attempted_at, attempted_by, created_at, errors, finalized_at, kind, max_attempts,
+			metadata, priority, queue, state, scheduled_at, tags, archived_at)
+		SELECT nextval('towpath.river_job_id_seq'), jsonb_build_object('customer', i % 1000), 1, at, '{host}', at, `+failed+`, at, 'kind.' || i % 20, 25, '{}', 1,
+			(ARRAY['default', 'mail', 'slow'])[1 + i % 3],
+			(CASE WHEN i % 50 = 0 THEN 'discarded' WHEN i % 100 = 1 THEN 'cancelled' ELSE 'completed' END)::towpath.river_job_state, at, '{abc}', at
+		FROM (SELECT i, now() - interval '2 days' * (1 - i / $1::float8) AS at FROM generate_series(1, $1) i) x`, finished)
+	exec(t, pool, `INSERT INTO towpath.river_job (args, attempt, errors, kind, max_attempts, priority, queue, state, scheduled_at, tags)
+		SELECT jsonb_build_object('customer', i % 1000), 1, `+failed+`, 'kind.' || i % 20, 25, 1 + i % 4, (ARRAY['default', 'mail', 'slow'])[1 + i % 3],
+			(CASE i % 10 WHEN 0 THEN 'retryable' WHEN 1 THEN 'scheduled' ELSE 'available' END)::towpath.river_job_state,
+			at + CASE WHEN i % 10 < 2 THEN interval '1 day' ELSE '0' END, '{abc}'
+		FROM (SELECT i, now() - interval '1 hour' * (1 - i / $1::float8) AS at FROM generate_series(1, $1) i) x`, finished/10)
+	exec(t, pool, `INSERT INTO towpath.river_job (args, attempt, attempted_at, attempted_by, kind, max_attempts, queue, state)
+		SELECT '{}', 1, now(), '{a}', 'kind.' || i % 20, 25, 'default', 'running' FROM generate_series(1, 200) i`)
+	exec(t, pool, `INSERT INTO towpath.counter_minute
+		SELECT m, 'default', 'kind.' || k, e, b, 10, 1
+		FROM generate_series(date_trunc('minute', now()) - interval '2 days', now(), interval '1 minute') m, generate_series(0, 19) k,
+			unnest('{started,completed}'::text[]) e, generate_series(3, 4) b`)
+	process(t, pool, "a", `{"default": 200, "mail": 100}`, "kind.0", "kind.1")
+	lead(t, pool, "a")
+	exec(t, pool, `INSERT INTO towpath.river_queue (name) VALUES ('default'), ('mail'), ('slow')`)
+	exec(t, pool, `VACUUM ANALYZE towpath.river_job`)
+	exec(t, pool, `VACUUM ANALYZE towpath.job_history`)
+	exec(t, pool, `ANALYZE towpath.counter_minute`)
+	require.True(t, one[bool](t, pool, `SELECT towpath.refresh_queue_depth()`))
+}
+
+// No question that people ask all day reads a big table from end to end.
+func TestQuestionsReadLittle(t *testing.T) {
+	pool := testdb.Pool(t)
+	fill(t, pool, *rowsFlag)
+	waiting := one[int64](t, pool, `SELECT id FROM towpath.river_job WHERE state = 'available' AND queue = 'mail' ORDER BY id DESC LIMIT 1`)
+	finished := one[int64](t, pool, `SELECT id FROM towpath.job_history WHERE state = 'discarded' ORDER BY id DESC LIMIT 1`)
+
+	tests := []struct {
+		name, sql string
+		args      []any
+		rows      int64
+	}{
+		{"QueuesView", `SELECT * FROM towpath.queues`, nil, 3},
+		{"KindsView", `SELECT * FROM towpath.kinds`, nil, 20},
+		{"KindsSince", `SELECT * FROM towpath.kinds_since($1::text::interval)`, []any{"10 minutes"}, 20},
+		{"CountersView", `SELECT * FROM towpath.counters`, nil, 0},
+		{"ActivityOfAnHour", `SELECT minute, sum(n) FROM towpath.activity WHERE minute >= now() - interval '1 hour' GROUP BY minute`, nil, 60},
+		{"ProcessesView", `SELECT * FROM towpath.processes`, nil, 1},
+		{"FailuresView", `SELECT * FROM towpath.failures`, nil, 2},
+		{"LiveJob", `SELECT * FROM towpath.jobs WHERE id = $1`, []any{waiting}, 1},
+		{"FinishedJob", `SELECT * FROM towpath.jobs WHERE id = $1`, []any{finished}, 1},
+		{"NewestFinished", `SELECT * FROM towpath.jobs WHERE finalized_at IS NOT NULL ORDER BY finalized_at DESC, id DESC LIMIT 50`, nil, 50},
+		{"NextPage", `SELECT * FROM towpath.jobs WHERE finalized_at IS NOT NULL AND (finalized_at, id) < (now() - interval '1 day', $1)
+			ORDER BY finalized_at DESC, id DESC LIMIT 50`, []any{finished}, 50},
+		{"NewestDiscarded", `SELECT * FROM towpath.jobs WHERE state = 'discarded' AND finalized_at IS NOT NULL ORDER BY finalized_at DESC, id DESC LIMIT 50`, nil, 50},
+		{"NewestOfAKind", `SELECT * FROM towpath.jobs WHERE kind = 'kind.3' AND finalized_at > now() - interval '1 hour' ORDER BY finalized_at DESC, id DESC LIMIT 50`, nil, 50},
+		{"NextInLine", `SELECT * FROM towpath.jobs WHERE state = 'available' AND queue = 'mail' ORDER BY priority, scheduled_at, id LIMIT 50`, nil, 50},
+		{"NextDue", `SELECT * FROM towpath.jobs WHERE state IN ('retryable', 'scheduled') ORDER BY scheduled_at, id LIMIT 50`, nil, 50},
+		{"Running", `SELECT * FROM towpath.jobs WHERE state = 'running' ORDER BY attempted_at, id LIMIT 50`, nil, 50},
+		{"WaitingInLine", `SELECT * FROM towpath.waiting WHERE state = 'available' AND queue = 'mail' ORDER BY priority, scheduled_at, id LIMIT 50`, nil, 50},
+		{"WhyWaiting", `SELECT * FROM towpath.why($1)`, []any{waiting}, 1},
+		{"WhyFinished", `SELECT * FROM towpath.why($1)`, []any{finished}, 1},
+		{"TimelineOfLive", `SELECT * FROM towpath.timeline WHERE job_id = $1 ORDER BY at`, []any{waiting}, 1},
+		{"TimelineOfFinished", `SELECT * FROM towpath.timeline WHERE job_id = $1 ORDER BY at`, []any{finished}, 4},
+		{"FindFailed", `SELECT * FROM towpath.find_jobs(states => '{discarded}', newer_than => '1 hour', max_jobs => 50)`, nil, 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			tx, err := pool.Begin(t.Context())
+			require.NoError(t, err)
+			defer tx.Rollback(t.Context())
+			before := seqRead(t, tx)
+			best := time.Hour
+			for range 5 {
+				begun := time.Now()
+				got := exec(t, tx, test.sql, test.args...)
+				best = min(best, time.Since(begun))
+				require.GreaterOrEqual(t, got, test.rows)
+			}
+			t.Logf("%s", best.Round(10*time.Microsecond))
+			if *rowsFlag >= 10_000_000 {
+				require.Less(t, best, inTime)
+			}
+			require.LessOrEqual(t, seqRead(t, tx)-before, 5*mostRead, "rows read from one end of a table to the other")
+		})
+	}
+}
+
+// seqRead is how many rows of big tables this connection has read by walking a table, inside functions as well.
+func seqRead(t *testing.T, db querier) int {
+	t.Helper()
+	return one[int](t, db, `SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_xact_user_tables
+		WHERE relname ~ '^(river_job|job_history)' OR relname = 'counter_minute'`)
+}
+
+// Nor does one that acts on single jobs.
+func TestOperatingReadsLittle(t *testing.T) {
+	pool := testdb.Pool(t)
+	fill(t, pool, *rowsFlag)
+
+	for _, call := range []string{
+		`cancel_job((SELECT max(id) FROM towpath.river_job WHERE state = 'available' AND queue = 'mail'))`,
+		`retry_job((SELECT max(id) FROM towpath.job_history WHERE state = 'discarded'))`,
+		`delete_job((SELECT max(id) FROM towpath.job_history WHERE state = 'cancelled'))`,
+		`enqueue('mail.send', unique_key => 'k')`,
+		`enqueue_many('[{"kind": "mail.send", "unique_key": "k"}, {"kind": "mail.send", "unique_key": "l"}]')`,
+	} {
+		t.Run(call[:11], func(t *testing.T) {
+			tx, err := pool.Begin(t.Context())
+			require.NoError(t, err)
+			defer tx.Rollback(t.Context())
+			before := seqRead(t, tx)
+			exec(t, tx, `SELECT * FROM towpath.`+call)
+			require.LessOrEqual(t, seqRead(t, tx)-before, mostRead)
+		})
+	}
+}
