@@ -26,6 +26,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -111,17 +112,23 @@ func (p *Program) run(ctx context.Context, args []string) int {
 	if closeErr := p.close(); err == nil {
 		err = closeErr
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
 	return p.exit(err)
 }
+
+// continuation is a line break within one error, as the driver writes between the addresses that it tried. Errors that
+// were joined have a break between them and no white space behind it.
+var continuation = regexp.MustCompile(`\n\s+`)
 
 // exit tells the error and maps it to an exit code.
 func (p *Program) exit(err error) int {
 	if err == nil {
 		return ExitOK
 	}
-	var silent *silentError
-	if !errors.As(err, &silent) {
-		for line := range strings.SplitSeq(err.Error(), "\n") {
+	if _, silent := errors.AsType[*silentError](err); !silent {
+		for line := range strings.SplitSeq(continuation.ReplaceAllString(err.Error(), " "), "\n") {
 			fmt.Fprintf(p.stderr, "%s: %s\n", p.name, line)
 		}
 	}

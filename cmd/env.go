@@ -1,11 +1,10 @@
 package cmd
 
 import (
+	"io"
 	"log/slog"
 	"os"
 	"strings"
-
-	"io"
 
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8/cwriter"

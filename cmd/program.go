@@ -2,13 +2,11 @@ package cmd
 
 import (
 	"context"
-
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -89,7 +87,7 @@ func (p *Program) Database(ctx context.Context) (*pgxpool.Pool, error) {
 	}
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("reach the database of TOWPATH_DATABASE_URL: %w", oneLine(err))
+		return nil, fmt.Errorf("reach the database of TOWPATH_DATABASE_URL: %w", err)
 	}
 	p.pool = pool
 	return pool, nil
@@ -159,25 +157,6 @@ func (p *Program) close() error {
 
 // stopPostgresLimit bounds a stop that has nobody left to wait for it; the watchdog of the server does the rest.
 const stopPostgresLimit = 30 * time.Second
-
-// oneLine joins the lines of an error, such as the driver's over several addresses.
-func oneLine(err error) error {
-	if text := err.Error(); strings.Contains(text, "\n") {
-		return &joinedError{err, strings.Join(strings.Fields(text), " ")}
-	}
-	return err
-}
-
-type joinedError struct {
-	error
-	text string
-}
-
-// Error is the whole text on one line.
-func (e *joinedError) Error() string { return e.text }
-
-// Unwrap returns the error as it was.
-func (e *joinedError) Unwrap() error { return e.error }
 
 // isTerminal reports whether a stream is a terminal.
 func isTerminal(stream any) bool {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -159,14 +160,11 @@ func warnUnknown(ctx context.Context, logger *slog.Logger) {
 }
 
 func roleList(roles []app.Role) string {
-	text := ""
+	names := make([]string, len(roles))
 	for i, role := range roles {
-		if i > 0 {
-			text += ", "
-		}
-		text += string(role)
+		names[i] = string(role)
 	}
-	return text
+	return strings.Join(names, ", ")
 }
 
 // Running are roles at work in this process.

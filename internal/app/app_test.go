@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -163,18 +162,18 @@ func TestSchedulerLeads(t *testing.T) {
 	follower := configure(t, url)
 	follower.Lead, follower.Metrics.Listen = false, "127.0.0.1:0"
 	w := start(t, follower, bundle, app.Worker)
-	defer w.Stop()
+	defer func() { require.NoError(t, w.Stop()) }()
 
 	own, _ := newBundle()
 	s := start(t, configure(t, url), own, app.Scheduler)
-	defer s.Stop()
+	defer func() { require.NoError(t, s.Stop()) }()
 	client, ping := insert(t, s.Pool(), app.PingArgs{}, nil)
 	result, err := client.Await(t.Context(), ping)
 	require.NoError(t, err)
 	require.NoError(t, result.Err())
 	var output map[string]string
 	require.NoError(t, json.Unmarshal(result.Job.Output(), &output))
-	require.Contains(t, output["worked_by"], fmt.Sprint("-")) // host-pid-random
+	require.Contains(t, output["worked_by"], "-") // host-pid-random
 
 	_, due := insert(t, s.Pool(), napArgs{}, &river.InsertOpts{ScheduledAt: time.Now().Add(500 * time.Millisecond)})
 	require.Equal(t, due, <-worker.started)
@@ -311,13 +310,18 @@ func TestHurry(t *testing.T) {
 	require.Empty(t, job.Errors)
 }
 
-// A process that others have declared dead is not ready.
+// A process that cannot give signs of life, so that others are about to declare it dead, is not ready.
 func TestUnreadyWithoutABeat(t *testing.T) {
 	t.Parallel()
 	bundle, _ := newBundle()
 	a := start(t, configure(t, testdb.URL(t)), bundle, app.Scheduler)
-	defer a.Stop()
-	_, err := a.Pool().Exec(t.Context(), `UPDATE towpath.process SET dead_at = now()`)
+	defer func() { require.NoError(t, a.Stop()) }()
+	status, _ := ready(t, a.Address())
+	require.Equal(t, http.StatusOK, status)
+	_, err := a.Pool().Exec(t.Context(), `
+		UPDATE towpath.process SET beat_at = now() - interval '1 minute';
+		CREATE FUNCTION towpath.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no beat for you'; END $$;
+		CREATE TRIGGER refuse BEFORE UPDATE ON towpath.process EXECUTE FUNCTION towpath.refuse();`)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		status, answer := ready(t, a.Address())

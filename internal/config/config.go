@@ -147,7 +147,7 @@ func dropEmpty() {
 	for _, entry := range os.Environ() {
 		name, value, _ := strings.Cut(entry, "=")
 		if value == "" && strings.HasPrefix(name, Prefix+"_") {
-			os.Unsetenv(name)
+			_ = os.Unsetenv(name) // fails for names that the environment cannot hold
 		}
 	}
 }

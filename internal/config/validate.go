@@ -48,8 +48,8 @@ func (c *Config) Validate() error {
 }
 
 func (c *Config) validateDatabase() error {
-	if max := c.Database.MaxConns; max != 0 && (max < 2 || max > 1000) {
-		return &Error{"TOWPATH_DATABASE_MAX_CONNS", strconv.Itoa(max), "out of range; set 2 to 1000, or 0 for the default"}
+	if conns := c.Database.MaxConns; conns != 0 && (conns < 2 || conns > 1000) {
+		return &Error{"TOWPATH_DATABASE_MAX_CONNS", strconv.Itoa(conns), "out of range; set 2 to 1000, or 0 for the default"}
 	}
 	if c.Database.URL == "" {
 		return nil
@@ -111,7 +111,7 @@ func validateListen(name, value string) error {
 	}
 	_, port, err := net.SplitHostPort(value)
 	if err == nil {
-		_, err = net.LookupPort("tcp", port)
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
 		return &Error{name, value, "not an address; write host:port or :port, such as 127.0.0.1:8080, or off"}

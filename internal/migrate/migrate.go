@@ -26,7 +26,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"time"
@@ -212,7 +211,7 @@ func (m *Migrator) next(ctx context.Context, migrator *rivermigrate.Migrator[pgx
 
 func (m *Migrator) migrator(line string) (*rivermigrate.Migrator[pgx.Tx], error) {
 	migrator, err := rivermigrate.New(m.driver, &rivermigrate.Config{
-		Line: line, Schema: Schema, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), // we report ourselves
+		Line: line, Schema: Schema, Logger: slog.New(slog.DiscardHandler), // we report ourselves
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open migration line %q: %w", line, err)
@@ -222,8 +221,7 @@ func (m *Migrator) migrator(line string) (*rivermigrate.Migrator[pgx.Tx], error)
 
 // sqlState returns the SQLSTATE of a database error, or "".
 func sqlState(err error) string {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pgErr.Code
 	}
 	return ""
