@@ -66,8 +66,11 @@ type attempt struct {
 	// over is set when the attempt was ended for the handler: it was stuck, or handed back.
 	over atomic.Bool
 
-	logger func() *slog.Logger // made at the first use
-	notes  notes
+	logger struct {
+		once sync.Once
+		*slog.Logger
+	}
+	notes notes
 }
 
 type attemptKey struct{}
@@ -84,7 +87,6 @@ func (rt *runtime) begin(row *rivertype.JobRow, s *settings) *attempt {
 	}
 	a := &attempt{runtime: rt, settings: s, row: *row, soft: make(chan struct{})}
 	a.labels = pprof.Labels(labelJob, strconv.FormatInt(row.ID, 10), labelKind, row.Kind)
-	a.logger = sync.OnceValue(a.newLogger)
 	rt.mu.Lock()
 	rt.running[a] = struct{}{}
 	rt.mu.Unlock()

@@ -18,13 +18,14 @@ import (
 // thousands of lines, lines are left out there, and a line says how many. Outside a job it is slog.Default().
 func Logger(ctx context.Context) *slog.Logger {
 	if a := attemptOf(ctx); a != nil {
-		return a.logger()
+		a.logger.once.Do(a.makeLogger)
+		return a.logger.Logger
 	}
 	return slog.Default()
 }
 
-func (a *attempt) newLogger() *slog.Logger {
-	return slog.New(&attemptHandler{attempt: a, process: a.runtime.logger.Handler().WithAttrs(a.identity())})
+func (a *attempt) makeLogger() {
+	a.logger.Logger = slog.New(&attemptHandler{attempt: a, process: a.runtime.logger.Handler().WithAttrs(a.identity())})
 }
 
 // attemptHandler is a slog.Handler that hands each line to the process's handler and to the attempt's notes.
