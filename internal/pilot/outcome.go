@@ -5,20 +5,25 @@ package pilot
 // every row in river_job.
 //
 // A row of outcome is locked by the CTE before it. Finished rows that hold no unique key leave by primary key for
-// history; all others are updated in place, by primary key as well. No row is touched twice.
+// history; all others are updated in place, by primary key as well. No row is touched twice. Neither may be
+// planned by statistics, which tell nothing of the rows that a statement has just chosen: the ids reach the delete as an
+// array that a subquery makes, and the update through a condition that is always true and that the planner expects few
+// rows to fulfil. Both lead to the primary key. (With an array beside the join, each row was sought in all of the array.)
 func withOutcome(inPlace string) string {
 	return string(build(`leaving AS (
 	SELECT * FROM outcome o WHERE o.finalized_at IS NOT NULL AND NOT IN_PLACE::boolean AND MAY_LEAVE
+), staying AS (
+	SELECT * FROM outcome WHERE id NOT IN (SELECT id FROM leaving)
 ), gone AS (
-	DELETE FROM SCHEMA.river_job WHERE id = ANY(ARRAY(SELECT id FROM leaving)) RETURNING id
+	DELETE FROM SCHEMA.river_job WHERE id = ANY(ARRAY(SELECT id FROM leaving))
 ), archived AS (
-	INSERT INTO SCHEMA.job_history (JOB_COLUMNS) SELECT JOB_COLUMNS FROM leaving WHERE id IN (SELECT id FROM gone)
+	INSERT INTO SCHEMA.job_history (JOB_COLUMNS) SELECT JOB_COLUMNS FROM leaving
 ), kept AS (
 	UPDATE SCHEMA.river_job j
-	SET errors = o.errors, finalized_at = o.finalized_at, metadata = o.metadata, state = o.state, scheduled_at = o.scheduled_at,
-		unique_states = o.unique_states
-	FROM outcome o
-	WHERE j.id = ANY(ARRAY(SELECT id FROM outcome)) AND j.id = o.id AND o.id NOT IN (SELECT id FROM leaving)
+	SET attempt = s.attempt, errors = s.errors, finalized_at = s.finalized_at, metadata = s.metadata, state = s.state,
+		scheduled_at = s.scheduled_at, unique_states = s.unique_states
+	FROM staying s
+	WHERE j.id = s.id AND s.id = s.id + 0
 )`, "JOB_COLUMNS", jobColumns, "MAY_LEAVE", mayLeave("o", "o.state"), "IN_PLACE", inPlace))
 }
 

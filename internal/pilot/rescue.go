@@ -172,18 +172,20 @@ func (p *Pilot) JobGetStuck(ctx context.Context, exec riverdriver.Executor, para
 		x.storage.unnamed(params.AfterID, params.StuckHorizon, p.fleet.kinds, params.Max)...)
 }
 
-// rescueManyStatement carries out what River's rescuer decided. The rows are locked in the order of their ids and judged
-// once more by what they hold by then.
+// rescueManyStatement carries out what River's rescuer decided. The rows are locked one by one by primary key, in the
+// order of their ids, and judged once more by what they hold by then.
 var rescueManyStatement = build(`
 WITH asked AS (
 	SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[])
 		AS t (id, error, ended_at, due_at, new_state)
+	ORDER BY id
 ), stuck AS (
 	SELECT j.*, asked.error, asked.ended_at, asked.due_at, asked.new_state
-	FROM SCHEMA.river_job j JOIN asked USING (id)
-	WHERE j.id = ANY($1::bigint[]) AND j.state::text = 'running' AND j.attempted_at < $6::timestamptz
-	ORDER BY j.id
-	FOR UPDATE OF j
+	FROM asked CROSS JOIN LATERAL (
+		SELECT * FROM SCHEMA.river_job r
+		WHERE r.id = asked.id AND r.state::text = 'running' AND r.attempted_at < $6::timestamptz
+		FOR UPDATE
+	) j
 ), outcome AS (
 	SELECT s.id, s.args, s.attempt, s.attempted_at, s.attempted_by, s.created_at, array_append(s.errors, s.error::jsonb) AS errors,
 		s.ended_at AS finalized_at, s.kind, s.max_attempts, METADATA AS metadata, s.priority, s.queue,
