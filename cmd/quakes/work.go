@@ -89,10 +89,7 @@ func regionOf(place string) string {
 	} else if i := strings.LastIndex(place, " of "); i >= 0 {
 		place = strings.TrimPrefix(place[i+4:], "the ")
 	}
-	if place == "CA" {
-		return "California"
-	}
-	return place
+	return strings.Replace(place, "CA", "California", 1)
 }
 
 func assess(ctx context.Context, tx pgx.Tx, replay int64, e *event) (string, error) {
@@ -108,8 +105,6 @@ func alertOf(e *event) string {
 		return "none"
 	case e.significance >= 1000 || e.tsunami && e.magnitude != nil && *e.magnitude >= 7:
 		return "red"
-	case e.significance >= 600:
-		return "orange"
 	default:
 		return "green"
 	}
