@@ -14,6 +14,8 @@ type duties struct {
 	sweeps     map[int64]sweep
 	suspects   map[int64]time.Time // tokens of jobs that looked like orphans the last time
 	nextOrphan time.Time
+	extraLook  time.Time // one besides, after a fetch that failed
+	rest       time.Time // none before this
 }
 
 // sweep is when to look next for jobs that an ended process left running.
@@ -142,14 +144,22 @@ func (f *fleet) sweep(ctx context.Context, x *Executor, schema string, lost []in
 const costShare = 100
 
 // reclaim hands back jobs of ours that we do not hold: their fetch took effect, but its answer was lost. A job has to
-// look so twice, since one that is between two steps here may look so once.
+// look so twice, a beat apart, since one that is between two steps here may look so once. A fetch that failed is reason
+// to look as soon as its jobs are old enough.
 func (f *fleet) reclaim(ctx context.Context, x *Executor, schema, clientID string, since time.Time) error {
 	begun := f.now()
-	if begun.Before(f.nextOrphan) {
+	if failed := f.fetchFailed.Swap(nil); failed != nil {
+		f.extraLook = failed.Add(f.pace.orphan)
+	}
+	extra := !f.extraLook.IsZero() && !begun.Before(f.extraLook)
+	if begun.Before(f.nextOrphan) && !extra || begun.Before(f.rest) {
 		return nil
 	}
+	if extra {
+		f.extraLook = time.Time{}
+	}
 	found, err := x.orphans(ctx, schema, clientID, since, f.pace.orphan, f.pilot.held.ids())
-	f.nextOrphan = begun.Add(max(f.pace.orphan, costShare*f.now().Sub(begun)))
+	f.nextOrphan, f.rest = begun.Add(f.pace.orphan), begun.Add(costShare*f.now().Sub(begun))
 	if err != nil {
 		return fmt.Errorf("look for jobs of ours that nobody holds: %w", err)
 	}
@@ -160,6 +170,8 @@ func (f *fleet) reclaim(ctx context.Context, x *Executor, schema, clientID strin
 			orphans = append(orphans, o)
 		} else {
 			suspects[o.id] = o.token
+			// A little early, for the beat that comes at about that time.
+			f.nextOrphan = begun.Add(f.pace.beat - f.pace.beat/10)
 		}
 	}
 	f.suspects = suspects

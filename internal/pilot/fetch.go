@@ -59,6 +59,8 @@ func (p *Pilot) JobGetAvailable(ctx context.Context, exec riverdriver.Executor, 
 	defer cancel()
 	result, err := s.fetch(ctx, x, params)
 	if err != nil {
+		now := p.fleet.now()
+		p.fleet.fetchFailed.Store(&now)
 		return nil, err
 	}
 	return p.hold(ctx, x, params.Schema, result), nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,7 +25,7 @@ type pace struct {
 	forget      time.Duration // an observer whose own beats had such a gap begins anew
 	fetch       time.Duration // without a good beat for so long a process stops fetching
 	stopped     time.Duration // what a stopped process left running after so long is lost
-	orphan      time.Duration // between two looks for jobs of ours that we do not hold, and the age of such a job
+	orphan      time.Duration // between two looks for jobs of ours that we do not hold, and the age of such a job at least
 	sweep       time.Duration // the longest time between two looks at a process that has ended
 }
 
@@ -61,6 +62,8 @@ type fleet struct {
 	ready     chan struct{} // closed by the first registration
 	wake      chan struct{}
 	duty      chan sighting
+
+	fetchFailed atomic.Pointer[time.Time] // when a fetch failed whose effect is unknown, until a duty has seen it
 
 	mu       sync.Mutex
 	home     home

@@ -322,8 +322,8 @@ func TestJobsWhoseFetchGotNoAnswerAreHandedBack(t *testing.T) {
 	require.Equal(t, "running", r.State, "it may be between two steps here")
 	reclaim()
 	r, _ = live(t, pool, id)
-	require.Equal(t, "running", r.State, "looks are half a minute apart")
-	p.clock.advance(30 * time.Second)
+	require.Equal(t, "running", r.State, "the second look comes a beat later")
+	p.clock.advance(5 * time.Second)
 	reclaim()
 	r, _ = live(t, pool, id)
 	require.Equal(t, "available", r.State)
@@ -334,6 +334,35 @@ func TestJobsWhoseFetchGotNoAnswerAreHandedBack(t *testing.T) {
 		r, _ = live(t, pool, other)
 		require.Equal(t, "running", r.State)
 	}
+}
+
+// After a fetch that failed nobody waits for the next regular look: its jobs are back as soon as they are old enough for
+// it to be sure, and a beat later.
+func TestFailedFetchIsLookedAfter(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	p := newProcess(t, pool, "p")
+	since := time.Now().Add(-time.Hour)
+	reclaim := func() { require.NoError(t, p.fleet.reclaim(t.Context(), p.executor(), testSchema, "p", since)) }
+	reclaim()
+	p.clock.advance(2 * time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := p.JobGetAvailable(ctx, p.exec, p.producer, &riverdriver.JobGetAvailableParams{
+		ClientID: "p", MaxAttemptedBy: 100, MaxToLock: 1, Queue: testQueue, Schema: testSchema,
+	})
+	require.Error(t, err)
+	p.clock.advance(26 * time.Second)
+	reclaim()
+	p.clock.advance(2 * time.Second) // the regular look, too early
+	reclaim()
+	id := insert(t, pool, job{state: "running", attempt: 3, attemptedBy: "p", attemptedAt: 40 * time.Second})
+	p.clock.advance(2 * time.Second)
+	reclaim()
+	p.clock.advance(5 * time.Second)
+	reclaim()
+	r, _ := live(t, pool, id)
+	require.Equal(t, "available", r.State)
 }
 
 func TestTwinsHandNothingBack(t *testing.T) {
