@@ -141,9 +141,6 @@ func NewClient(pool *pgxpool.Pool, config *Config) (*Client, error) {
 	own := driver.NewWithConfig(pool, &driver.Config{Process: process})
 	rc := config.River()
 	sqlConfig := *rc
-	if len(rc.Queues) > 0 {
-		finishPromptly(rc)
-	}
 	client, err := river.NewClient(own, rc)
 	if err != nil {
 		return nil, fmt.Errorf("make a job client: %w", err)

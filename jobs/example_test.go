@@ -46,7 +46,15 @@ func ExampleNewClient() {
 // A caller that needs the result waits for the job's end.
 func ExampleClient_Await() {
 	ctx := context.Background()
-	var client *jobs.Client // from jobs.NewClient
+	pool, err := pgxpool.New(ctx, "postgres://app@localhost/app")
+	if err != nil {
+		panic(err)
+	}
+	defer pool.Close()
+	client, err := jobs.NewClient(pool, nil)
+	if err != nil {
+		panic(err)
+	}
 
 	inserted, err := client.Insert(ctx, WelcomeArgs{UserID: 1}, nil)
 	if err != nil {

@@ -11,8 +11,6 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
-
-	"github.com/towpath/towpath/internal/pilot"
 )
 
 // runtime is what the attempts of one client share.
@@ -112,16 +110,15 @@ type attemptMiddleware struct {
 func (m *attemptMiddleware) Work(ctx context.Context, row *rivertype.JobRow, inner func(context.Context) error) error {
 	a := m.runtime.begin(row, m.settings)
 	defer m.runtime.end(a)
-	own, finish := pilot.PromptLater(context.WithValue(ctx, attemptKey{}, a))
 	var err error
 	// The labels tell the goroutines of jobs apart, in profiles and when one of them is stuck.
-	pprof.Do(own, a.labels, func(ctx context.Context) { err = inner(ctx) })
+	pprof.Do(context.WithValue(ctx, attemptKey{}, a), a.labels, func(ctx context.Context) { err = inner(ctx) })
 	if err = a.classify(ctx, row, err); err != nil {
 		return err
 	}
 	// Whoever sees the job's end can read its lines.
 	m.runtime.recorder.finish(a)
-	finish()
+	finishPromptly(ctx, row)
 	return nil
 }
 

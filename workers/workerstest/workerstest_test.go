@@ -226,14 +226,16 @@ func TestTwice(t *testing.T) {
 		"not idempotent": {
 			func(ctx context.Context, job *river.Job[thumbArgs]) error {
 				return effect(ctx, `INSERT INTO thumb VALUES ($1, 64)`, job.Args.Image)
-			}, snapshot, 2, []string{
+			},
+			snapshot, 2, []string{
 				`job of kind "workerstest_thumb" is not idempotent`, "after the first run:  [cat | 64]\n", "after the second run: [cat | 64 cat | 64]",
 			},
 		},
 		"keyed by its attempt": {
 			func(ctx context.Context, job *river.Job[thumbArgs]) error {
 				return effect(ctx, `INSERT INTO thumb VALUES ($1, $2)`, job.Args.Image, job.Attempt)
-			}, snapshot, 2, []string{"not idempotent", "[cat | 1 cat | 2]"},
+			},
+			snapshot, 2, []string{"not idempotent", "[cat | 1 cat | 2]"},
 		},
 		"exactly once": {
 			func(ctx context.Context, job *river.Job[thumbArgs]) error {
@@ -241,7 +243,8 @@ func TestTwice(t *testing.T) {
 					_, err := tx.Exec(ctx, `INSERT INTO thumb VALUES ($1, 64)`, job.Args.Image)
 					return err
 				})
-			}, snapshot, 1, nil,
+			},
+			snapshot, 1, nil,
 		},
 		"fails at once": {
 			func(context.Context, *river.Job[thumbArgs]) error { return errors.New("no disk") },
@@ -253,7 +256,8 @@ func TestTwice(t *testing.T) {
 					return errors.New("it is there already")
 				}
 				return nil
-			}, snapshot, 2, []string{"run 2: it is there already"},
+			},
+			snapshot, 2, []string{"run 2: it is there already"},
 		},
 		"snapshot fails": {
 			nothing, func(context.Context, pgx.Tx) (any, error) { return nil, errors.New("no view") }, 1,
