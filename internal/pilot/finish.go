@@ -22,15 +22,19 @@ var ErrAttemptOver = errors.New("the job's attempt is over: it was rescued, hand
 //
 // It locks as it deletes: each row by its primary key, once, with no lock before it. A row that another transaction
 // changes meanwhile is read again by Postgres and has to pass the conditions once more, which is what fences a stale
-// attempt. The state is compared as text to keep the planner from the index of running rows, whose dead entries pile
-// up behind an open transaction.
+// attempt.
+//
+// Its plan must not depend on what the statistics say of a table that is filled and emptied all the time. The array that
+// a subquery makes leads to the primary key however small the table looks. The conditions stand in a CASE, which leads to
+// no index (the index of running rows has dead entries that pile up behind an open transaction), keeps the look-up of the
+// token a hash, and counts as true for half of the rows, whereas one running row would be joined in a nested loop.
 var completeStatement = build(`
 WITH ended AS (
-	SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[]) AS t (id, ended_at, token)
+	SELECT * FROM unnest($1::bigint[], $2::timestamptz[]) AS t (id, ended_at)
 ), gone AS (
 	DELETE FROM SCHEMA.river_job j
-	WHERE j.id = ANY($1::bigint[]) AND j.state::text = 'running' AND MAY_LEAVE
-		AND EXISTS (SELECT FROM ended WHERE ended.id = j.id AND ended.token = j.attempted_at)
+	WHERE j.id = ANY(ARRAY(SELECT unnest($1::bigint[]))) AND CASE WHEN j.state = 'running' AND MAY_LEAVE
+		AND (j.id, j.attempted_at) IN (SELECT * FROM unnest($1::bigint[], $3::timestamptz[])) THEN true ELSE false END
 	RETURNING j.*
 ), finished AS (
 	SELECT gone.*, ended.ended_at, extract(epoch FROM ended.ended_at - gone.attempted_at)::double precision AS ran
@@ -48,20 +52,23 @@ RETURNING id`,
 // settleStatement ends attempts in any way: with an error, metadata, a snooze, a hand-back, a cancellation, or with a
 // row whose unique key has to be held. $10 is the clock of a test, $11 keeps every row in river_job.
 //
-// The rows are locked first, in the order of their ids, because what becomes of a row depends on what it holds by then
-// (a cancellation that was asked for turns a retry into an end, as in River). Two settling statements over the same ids
-// queue up in the same order. The rows that leave are deleted and inserted into history, the others updated in place.
+// The rows are locked first, one by one by primary key in the order of their ids, because what becomes of a row depends
+// on what it holds by then (a cancellation that was asked for turns a retry into an end, as in River). Two settling
+// statements over the same ids queue up in the same order. The state is compared as text to keep the planner from the
+// index of running rows, whose dead entries pile up behind an open transaction.
 var settleStatement = build(`
 WITH asked AS (
 	SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::timestamptz[], $7::text[],
 		$8::timestamptz[], $9::text[]) AS t (id, token, new_state, new_attempt, error, ended_at, merge, due_at, event)
+	ORDER BY id
 ), locked AS (
 	SELECT j.*, asked.new_state, asked.new_attempt, asked.error, asked.ended_at, asked.merge, asked.due_at, asked.event,
 		asked.new_state IN ('available', 'retryable', 'scheduled') AND j.metadata ? 'cancel_attempted_at' AS cancels
-	FROM SCHEMA.river_job j JOIN asked USING (id)
-	WHERE j.id = ANY($1::bigint[]) AND j.state::text = 'running' AND (asked.token IS NULL OR asked.token = j.attempted_at)
-	ORDER BY j.id
-	FOR UPDATE OF j
+	FROM asked CROSS JOIN LATERAL (
+		SELECT * FROM SCHEMA.river_job r
+		WHERE r.id = asked.id AND r.state::text = 'running' AND (asked.token IS NULL OR asked.token = r.attempted_at)
+		FOR UPDATE
+	) j
 ), outcome AS (
 	SELECT id, args,
 		CASE WHEN new_attempt IS NOT NULL AND NOT cancels THEN new_attempt::smallint ELSE attempt END AS attempt,
@@ -77,24 +84,11 @@ WITH asked AS (
 		CASE WHEN cancels THEN 'cancelled' ELSE event END AS event,
 		extract(epoch FROM coalesce(ended_at, $10::timestamptz, now()) - attempted_at)::double precision AS ran
 	FROM locked
-), leaving AS (
-	SELECT * FROM outcome o WHERE o.finalized_at IS NOT NULL AND NOT $11::boolean AND MAY_LEAVE
-), gone AS (
-	DELETE FROM SCHEMA.river_job j USING leaving WHERE j.id = ANY($1::bigint[]) AND j.id = leaving.id RETURNING j.id
-), archived AS (
-	INSERT INTO SCHEMA.job_history (JOB_COLUMNS)
-	SELECT JOB_COLUMNS FROM leaving WHERE id IN (SELECT id FROM gone)
-), kept AS (
-	UPDATE SCHEMA.river_job j
-	SET attempt = o.attempt, errors = o.errors, finalized_at = o.finalized_at, metadata = o.metadata, state = o.state,
-		scheduled_at = o.scheduled_at
-	FROM outcome o
-	WHERE j.id = ANY($1::bigint[]) AND j.id = o.id AND o.id NOT IN (SELECT id FROM leaving)
-), counted AS (
+), WITH_OUTCOME, counted AS (
 	COUNT
 )
 SELECT JOB_COLUMNS FROM outcome ORDER BY id`,
-	"JOB_COLUMNS", jobColumns, "MAY_LEAVE", mayLeave("o", "o.state"), "COUNT", countInto("outcome", "event", "ran"))
+	"JOB_COLUMNS", jobColumns, "WITH_OUTCOME", withOutcome("$11"), "COUNT", countInto("outcome", "event", "ran"))
 
 // ending is how one attempt ends.
 type ending struct {

@@ -8,55 +8,77 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// answerStatement returns the rows of jobs that a finish found already ended, from both tables, and merges the metadata
-// that came with it: after JobCompleteTx River's executor still reports the end, and the row makes its event.
+// answerStatement returns the rows of jobs that a finish found already ended, from both tables: those of $1 with the
+// metadata of $3 merged into them, and those of $5. After JobCompleteTx River's executor still reports the end, and the
+// row makes its event.
 //
-// A row is answered to the attempt that ended it ($2, where the asker held a token) and to nobody else. With a token
-// history is asked from about that moment on only, which leaves one or two partitions to look into. The updates lock by
-// primary key or by the id's index and wait for nothing but another update of the same finished row.
+// A row is answered to the attempt that ended it ($2 and $6, where the asker held a token) and to nobody else. With a
+// token history is asked from about that moment on only ($4), which leaves one or two partitions to look into. The
+// updates lock by primary key or by the id's index and wait for nothing but another update of the same finished row. The
+// arrays that subqueries make lead to those indexes whatever the statistics say.
 var answerStatement = build(`
-WITH asked AS (
+WITH merging AS (
 	SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[]) AS t (id, token, merge)
+), reading AS (
+	SELECT * FROM unnest($5::bigint[], $6::timestamptz[]) AS t (id, token)
 ), live AS (
 	UPDATE SCHEMA.river_job j SET metadata = j.metadata || asked.merge::jsonb
-	FROM asked
-	WHERE j.id = ANY($1::bigint[]) AND j.id = asked.id AND asked.merge IS NOT NULL
-		AND (asked.token IS NULL OR asked.token = j.attempted_at AND j.finalized_at IS NOT NULL)
+	FROM merging AS asked
+	WHERE j.id = ANY(ARRAY(SELECT unnest($1::bigint[]))) AND j.id = asked.id AND ENDED_BY_J
 	RETURNING j.*
 ), kept AS (
 	UPDATE SCHEMA.job_history h SET metadata = h.metadata || asked.merge::jsonb
-	FROM asked
-	WHERE h.id = ANY($1::bigint[]) AND h.id = asked.id AND asked.merge IS NOT NULL AND h.archived_at >= $4::timestamptz
-		AND (asked.token IS NULL OR asked.token = h.attempted_at)
+	FROM merging AS asked
+	WHERE h.id = ANY(ARRAY(SELECT unnest($1::bigint[]))) AND h.id = asked.id AND h.archived_at >= $4::timestamptz AND ENDED_BY_H
 	RETURNING h.*
 )
 SELECT LIVE_COLUMNS FROM live
 UNION ALL
 SELECT KEPT_COLUMNS FROM kept
 UNION ALL
-SELECT JOB_COLUMNS_OF_J FROM SCHEMA.river_job j JOIN asked USING (id)
-WHERE j.id = ANY($1::bigint[]) AND asked.merge IS NULL
-	AND (asked.token IS NULL OR asked.token = j.attempted_at AND j.finalized_at IS NOT NULL)
+SELECT JOB_COLUMNS_OF_J FROM SCHEMA.river_job j JOIN reading AS asked USING (id)
+WHERE j.id = ANY(ARRAY(SELECT unnest($5::bigint[]))) AND ENDED_BY_J
 UNION ALL
-SELECT JOB_COLUMNS_OF_H FROM SCHEMA.job_history h JOIN asked USING (id)
-WHERE h.id = ANY($1::bigint[]) AND asked.merge IS NULL AND h.archived_at >= $4::timestamptz
-	AND (asked.token IS NULL OR asked.token = h.attempted_at)`,
+SELECT JOB_COLUMNS_OF_H FROM SCHEMA.job_history h JOIN reading AS asked USING (id)
+WHERE h.id = ANY(ARRAY(SELECT unnest($5::bigint[]))) AND h.archived_at >= $4::timestamptz AND ENDED_BY_H`,
 	"LIVE_COLUMNS", jobColumnsOf("live"), "KEPT_COLUMNS", jobColumnsOf("kept"),
+	"ENDED_BY_J", "(asked.token IS NULL OR asked.token = j.attempted_at AND j.finalized_at IS NOT NULL)",
+	"ENDED_BY_H", "(asked.token IS NULL OR asked.token = h.attempted_at)",
 	"JOB_COLUMNS_OF_J", jobColumnsOf("j"), "JOB_COLUMNS_OF_H", jobColumnsOf("h"))
 
 // answerSlack is how much earlier than its fetch a job may be archived: archived_at is the begin of the transaction that
 // ended it, which a handler may have got from somewhere else, and the database's clock may be set.
 const answerSlack = time.Hour
 
-// answer looks up jobs that no longer run.
+// answer looks up jobs that no longer run. Metadata that Postgres cannot store is cleaned, or else left out.
 func (x *Executor) answer(ctx context.Context, schema string, endings []ending) ([]*rivertype.JobRow, error) {
-	ids := make([]int64, len(endings))
-	tokens := make([]*time.Time, len(endings))
-	merges := make([]*string, len(endings))
+	rows, err := x.answerOnce(ctx, schema, endings)
+	for _, mend := range []func(*ending){func(e *ending) { e.merge = cleanJSON(e.merge) }, func(e *ending) { e.merge = nil }} {
+		if !unstorable(err) || x.inTx {
+			break
+		}
+		for i := range endings {
+			mend(&endings[i])
+		}
+		rows, err = x.answerOnce(ctx, schema, endings)
+	}
+	return rows, err
+}
+
+func (x *Executor) answerOnce(ctx context.Context, schema string, endings []ending) ([]*rivertype.JobRow, error) {
+	var (
+		merging, reading             []int64
+		mergingTokens, readingTokens []*time.Time
+		merges                       []string
+	)
 	since := time.Now()
 	for i := range endings {
 		e := &endings[i]
-		ids[i], tokens[i], merges[i] = e.id, e.token, e.merge
+		if e.merge != nil {
+			merging, mergingTokens, merges = append(merging, e.id), append(mergingTokens, e.token), append(merges, *e.merge)
+		} else {
+			reading, readingTokens = append(reading, e.id), append(readingTokens, e.token)
+		}
 		switch {
 		case e.token == nil:
 			since = time.Time{}
@@ -64,7 +86,8 @@ func (x *Executor) answer(ctx context.Context, schema string, endings []ending) 
 			since = e.token.Add(-answerSlack)
 		}
 	}
-	return queryJobs(ctx, x.db, lenient, answerStatement.in(schema), x.storage.unnamed(ids, tokens, merges, since)...)
+	return queryJobs(ctx, x.db, lenient, answerStatement.in(schema),
+		x.storage.unnamed(merging, mergingTokens, merges, since, reading, readingTokens)...)
 }
 
 // JobSetStateIfRunningMany finishes attempts that nobody holds a token for: River's test helpers come this way.
