@@ -227,7 +227,8 @@ func TestTwice(t *testing.T) {
 			func(ctx context.Context, job *river.Job[thumbArgs]) error {
 				return effect(ctx, `INSERT INTO thumb VALUES ($1, 64)`, job.Args.Image)
 			},
-			snapshot, 2, []string{
+			snapshot, 2,
+			[]string{
 				`job of kind "workerstest_thumb" is not idempotent`, "after the first run:  [cat | 64]\n", "after the second run: [cat | 64 cat | 64]",
 			},
 		},
@@ -235,7 +236,8 @@ func TestTwice(t *testing.T) {
 			func(ctx context.Context, job *river.Job[thumbArgs]) error {
 				return effect(ctx, `INSERT INTO thumb VALUES ($1, $2)`, job.Args.Image, job.Attempt)
 			},
-			snapshot, 2, []string{"not idempotent", "[cat | 1 cat | 2]"},
+			snapshot, 2,
+			[]string{"not idempotent", "[cat | 1 cat | 2]"},
 		},
 		"exactly once": {
 			func(ctx context.Context, job *river.Job[thumbArgs]) error {
@@ -248,7 +250,8 @@ func TestTwice(t *testing.T) {
 		},
 		"fails at once": {
 			func(context.Context, *river.Job[thumbArgs]) error { return errors.New("no disk") },
-			snapshot, 1, []string{"run 1: no disk"},
+			snapshot, 1,
+			[]string{"run 1: no disk"},
 		},
 		"fails the second time": {
 			func(_ context.Context, job *river.Job[thumbArgs]) error {
@@ -257,7 +260,8 @@ func TestTwice(t *testing.T) {
 				}
 				return nil
 			},
-			snapshot, 2, []string{"run 2: it is there already"},
+			snapshot, 2,
+			[]string{"run 2: it is there already"},
 		},
 		"snapshot fails": {
 			nothing, func(context.Context, pgx.Tx) (any, error) { return nil, errors.New("no view") }, 1,
