@@ -317,6 +317,11 @@ DECLARE
     is_unique boolean;
     fault text[];
     new_id bigint;
+    new_key bytea;
+    new_mask bit(8);
+    new_args jsonb;
+    new_metadata jsonb;
+    new_state text;
 BEGIN
     -- Drivers send NULL for what their caller left out.
     args := coalesce(args, '{}');
@@ -340,16 +345,21 @@ BEGIN
             DETAIL = format('Parameter %s of enqueue.', fault[1]);
     END IF;
 
+    -- The statement gets values only: with expressions over its parameters Postgres would plan it anew for every call.
     new_id := nextval('/* TEMPLATE: schema */river_job_id_seq');
+    IF is_unique THEN
+        new_key := /* TEMPLATE: schema */job_unique_key(kind, args, queue, scheduled_at, unique_key, unique_by_args, unique_args, unique_period,
+            unique_queue, unique_exclude_kind);
+        new_mask := /* TEMPLATE: schema */unique_mask(unique_states);
+    END IF;
+    new_args := args;
+    new_metadata := metadata;
+    new_state := CASE WHEN scheduled_at > moment THEN 'scheduled' ELSE 'available' END;
+    scheduled_at := greatest(scheduled_at, moment);
     INSERT INTO /* TEMPLATE: schema */river_job AS job (id, args, created_at, kind, max_attempts, metadata, priority, queue,
         scheduled_at, state, tags, unique_key, unique_states)
-    VALUES (new_id, enqueue.args::jsonb, moment, enqueue.kind, enqueue.max_attempts, enqueue.metadata::jsonb, enqueue.priority, enqueue.queue,
-        greatest(enqueue.scheduled_at, moment),
-        CASE WHEN enqueue.scheduled_at > moment THEN 'scheduled' ELSE 'available' END::/* TEMPLATE: schema */river_job_state,
-        enqueue.tags,
-        CASE WHEN is_unique THEN /* TEMPLATE: schema */job_unique_key(enqueue.kind, enqueue.args, enqueue.queue, enqueue.scheduled_at,
-            enqueue.unique_key, unique_by_args, unique_args, unique_period, unique_queue, unique_exclude_kind) END,
-        CASE WHEN is_unique THEN /* TEMPLATE: schema */unique_mask(enqueue.unique_states) END)
+    VALUES (new_id, new_args, moment, enqueue.kind, enqueue.max_attempts, new_metadata, enqueue.priority, enqueue.queue,
+        enqueue.scheduled_at, new_state::/* TEMPLATE: schema */river_job_state, enqueue.tags, new_key, new_mask)
     -- As River does: something must be updated for the row that is there already to be returned.
     ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND unique_states IS NOT NULL
             AND /* TEMPLATE: schema */river_job_state_in_bitmask(unique_states, state)
