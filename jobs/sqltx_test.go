@@ -52,10 +52,10 @@ func TestInsertSQLTxIsInsertTx(t *testing.T) {
 			url := testdb.URL(t)
 			db, err := sql.Open(name, url)
 			require.NoError(t, err)
-			defer db.Close()
+			defer func() { require.NoError(t, db.Close()) }()
 			conn, err := pgx.Connect(t.Context(), url)
 			require.NoError(t, err)
-			defer conn.Close(context.WithoutCancel(t.Context()))
+			defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
 			hook := &countingHook{}
 			client, err := jobs.NewClient(nil, &jobs.Config{Config: river.Config{Hooks: []rivertype.Hook{hook}}})
 			require.NoError(t, err)
@@ -94,7 +94,7 @@ func compareInserts(t *testing.T, client *jobs.Client, conn *pgx.Conn, db *sql.D
 			THEN 'scheduled_at' ELSE '' END)::text FROM towpath.river_job j WHERE id = $1`, id).Scan(&text))
 		return text
 	}
-	clear := func() {
+	empty := func() {
 		_, err := conn.Exec(ctx, "DELETE FROM towpath.river_job")
 		require.NoError(t, err)
 	}
@@ -108,7 +108,7 @@ func compareInserts(t *testing.T, client *jobs.Client, conn *pgx.Conn, db *sql.D
 		require.Equal(t, first.Job.ID, second.Job.ID)
 		require.Equal(t, first.Job.UniqueKey, second.Job.UniqueKey)
 		require.Equal(t, first.Job.UniqueStates, second.Job.UniqueStates)
-		clear()
+		empty()
 		second = insertSQL()
 		require.True(t, insertPgx().UniqueSkippedAsDuplicate)
 	}
@@ -116,7 +116,7 @@ func compareInserts(t *testing.T, client *jobs.Client, conn *pgx.Conn, db *sql.D
 	require.JSONEq(t, string(first.Job.EncodedArgs), string(second.Job.EncodedArgs))
 	require.WithinDuration(t, first.Job.ScheduledAt, second.Job.ScheduledAt, time.Minute)
 	require.Equal(t, first.Job.Tags, second.Job.Tags)
-	clear()
+	empty()
 }
 
 func TestInsertSQLTxBelongsToItsTransaction(t *testing.T) {
@@ -125,7 +125,7 @@ func TestInsertSQLTxBelongsToItsTransaction(t *testing.T) {
 	url := testdb.URL(t)
 	db, err := sql.Open("pgx", url)
 	require.NoError(t, err)
-	defer db.Close()
+	defer func() { require.NoError(t, db.Close()) }()
 	client, err := jobs.NewClient(nil, nil)
 	require.NoError(t, err)
 

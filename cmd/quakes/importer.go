@@ -48,7 +48,7 @@ func (i *importer) run(ctx context.Context) error {
 		}
 		i.imported.Add(1)
 	}
-	for waiting := 1; waiting > 0; time.Sleep(50 * time.Millisecond) {
+	for waiting := 1; waiting > 0; <-time.After(50 * time.Millisecond) {
 		if err := i.pool.QueryRow(ctx, `SELECT count(*) FROM quakes.expected JOIN towpath.river_job ON id = job_id
 			WHERE replay = $1 AND finalized_at IS NULL`, i.replay).Scan(&waiting); err != nil {
 			return fmt.Errorf("wait for the replay's jobs: %w", err)

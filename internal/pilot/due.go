@@ -81,7 +81,7 @@ func (s *dueService) init(archetype *baseservice.Archetype) { baseservice.Init(a
 func (s *dueService) at(t time.Time, queues ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.running || t.Sub(time.Now()) > s.pace.ahead {
+	if !s.running || time.Until(t) > s.pace.ahead {
 		return
 	}
 	// Moments that lie close together are one, the last; none is so early that clocks that differ a little spoil it.

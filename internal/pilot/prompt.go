@@ -74,7 +74,7 @@ func (f *finisher) run() {
 		case n == 0:
 			return
 		case n >= promptBusy:
-			time.Sleep(promptLinger)
+			<-time.After(promptLinger)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package pilot
 
 import (
 	"context"
+	"maps"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/riverdriver"
@@ -82,9 +83,7 @@ func (x *Executor) JobList(ctx context.Context, params *riverdriver.JobListParam
 // listQuery completes listStatement with River's clauses, which name their parameters.
 func listQuery(params *riverdriver.JobListParams, where string) (string, pgx.NamedArgs) {
 	named := pgx.NamedArgs{"towpath_limit": params.Max}
-	for name, value := range params.NamedArgs {
-		named[name] = value
-	}
+	maps.Copy(named, params.NamedArgs)
 	sql := listStatement.in(params.Schema) + where + " ORDER BY " + params.OrderByClause + " LIMIT @towpath_limit::int"
 	return sql, named
 }

@@ -153,11 +153,11 @@ func (x *Executor) handBack(ctx context.Context, schema string, orphans []orphan
 }
 
 // stuckStatement finds jobs for River's rescuer, which brings back what has run for an hour and longer than its kind
-// allows. It discards kinds that it does not know, so it is shown the others only. Jobs whose owner lives are that
+// allows. It discards kinds that it does not know, so of those it is shown only what has no attempts left. Jobs whose owner lives are that
 // owner's business, and those of dead ones the fleet's: left are the owners without a row, plain River clients.
 var stuckStatement = build(`
 SELECT JOB_COLUMNS FROM SCHEMA.river_job j
-WHERE state = 'running' AND id > $1::bigint AND attempted_at < $2::timestamptz AND kind = ANY($3::text[])
+WHERE state = 'running' AND id > $1::bigint AND attempted_at < $2::timestamptz AND (kind = ANY($3::text[]) OR attempt >= max_attempts)
 	AND NOT EXISTS (SELECT FROM SCHEMA.process p WHERE p.client_id = j.attempted_by[array_upper(j.attempted_by, 1)]
 		AND p.stopped_at IS NULL AND p.dead_at IS NULL)
 ORDER BY id LIMIT $4::int`, "JOB_COLUMNS", jobColumns)
