@@ -234,6 +234,25 @@ func TestEpochsTellReusedClientIDsApart(t *testing.T) {
 	require.Equal(t, "available", mine.State)
 }
 
+func TestEpochsAreSweptOneByOne(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	p := newProcess(t, pool, "p")
+	exec(t, pool, `INSERT INTO towpath.process (epoch, client_id, started_at, stopped_at, dead_at) VALUES
+		(1000, 'a', now() - interval '3 hours', NULL, now()), (1001, 'b', now() - interval '2 hours', now(), NULL),
+		(1002, 'b', now() - interval '1 hour', NULL, now())`)
+	running := job{state: "running", attempt: 1, attemptedBy: "b", attemptedAt: 90 * time.Minute}
+	finishing := insert(t, pool, running)
+	running.attemptedAt = time.Minute
+	lost := insert(t, pool, running)
+	_, err := p.executor().rescueAll(t.Context(), testSchema, []int64{1000, 1002})
+	require.NoError(t, err)
+	r, _ := live(t, pool, finishing)
+	require.Equal(t, "running", r.State, "the epoch before the dead one has only just stopped")
+	r, _ = live(t, pool, lost)
+	require.Equal(t, "available", r.State)
+}
+
 func TestStoppedProcessLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
 	pool := testdb.Pool(t)
