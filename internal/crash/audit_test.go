@@ -3,6 +3,7 @@ package crash
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -276,40 +277,50 @@ func TestChecksCanFail(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.auditor.stop()
-	fails := func(what string, statements ...string) {
+	find := func(sql string, statements ...string) []string {
 		t.Helper()
 		tx, err := r.pool.Begin(t.Context())
 		require.NoError(t, err)
 		defer func() { require.NoError(t, tx.Rollback(t.Context())) }()
-		for _, statement := range statements {
+		for _, statement := range append(statements, keepEnded) {
 			_, err := tx.Exec(t.Context(), statement)
 			require.NoError(t, err)
 		}
-		_, err = tx.Exec(t.Context(), keepEnded)
-		require.NoError(t, err)
-		for _, check := range finalChecks {
-			if check.what != what {
-				continue
-			}
-			args := []any{}
-			if strings.Contains(check.sql, "$1") {
-				args = append(args, []string{})
-			}
-			rows, err := tx.Query(t.Context(), check.sql, args...)
-			require.NoError(t, err)
-			found, err := pgx.CollectRows(rows, pgx.RowTo[string])
-			require.NoError(t, err)
-			require.NotEmpty(t, found, what)
-			return
+		args := []any{}
+		if strings.Contains(sql, "$1") {
+			args = append(args, []string{})
 		}
-		require.Fail(t, "no such check", what)
+		rows, err := tx.Query(t.Context(), sql, args...)
+		require.NoError(t, err)
+		found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		return found
+	}
+	left := map[string]string{"balance": balanceStatement}
+	for _, check := range finalChecks {
+		left[check.what] = check.sql
+	}
+	statements := maps.Clone(left)
+	fails := func(what string, made ...string) {
+		t.Helper()
+		require.Empty(t, find(statements[what]), what)
+		require.NotEmpty(t, find(statements[what], made...), what)
+		delete(left, what)
 	}
 	const (
 		expected  = `INSERT INTO crash.expected (job_id, queue, kind, ends) VALUES (1, 'default', 'crash.effect', 'completed')`
+		received  = `INSERT INTO crash.received (queue, kind, n) VALUES ('default', 'crash.effect', 1)`
 		completed = `INSERT INTO towpath.job_history (id, args, attempt, attempted_by, created_at, finalized_at, kind, max_attempts, metadata, priority, queue, state, scheduled_at, tags)
 			VALUES (1, '{}', 1, '{worker}', now(), now(), 'crash.effect', 25, '{}', 1, 'default', 'completed', now(), '{}')`
-		effect = `INSERT INTO crash.effect (job_id, kind, attempt, client) VALUES (1, 'crash.effect', 1, 'worker')`
+		effect  = `INSERT INTO crash.effect (job_id, kind, attempt, client) VALUES (1, 'crash.effect', 1, 'worker')`
+		started = `INSERT INTO towpath.counter_delta (queue, kind, event, bucket, n) VALUES ('default', 'crash.effect', 'started', 0, 1)`
+		ended   = `INSERT INTO towpath.counter_delta (queue, kind, event, bucket, n) VALUES ('default', 'crash.effect', 'completed', 0, 1)`
 	)
+	require.Empty(t, find(balanceStatement, received, started, ended))
+	fails("balance", started)
+	fails("balance", received)
+	fails("balance", started, ended)
+	fails("balance", `INSERT INTO towpath.river_job (args, kind, max_attempts) VALUES ('{}', 'crash.effect', 25)`)
 	fails("jobs that are lost", expected)
 	fails("jobs that nobody enqueued", completed)
 	fails("jobs that are there twice", completed, completed)
@@ -323,10 +334,10 @@ func TestChecksCanFail(t *testing.T) {
 	fails("jobs that were to be unique", expected, strings.Replace(expected, "(1,", "(2,", 1), `UPDATE crash.expected SET once = 'a'`)
 	fails("jobs that were never committed and ran", `INSERT INTO crash.ghost VALUES (1)`)
 	fails("jobs whose attempts are not what their errors say", completed, `UPDATE towpath.job_history SET attempt = 2`)
-	const counted = `INSERT INTO towpath.counter_delta (queue, kind, event, bucket, n) VALUES ('default', 'crash.effect', 'started', 0, 1), ('default', 'crash.effect', 'completed', 0, 1)`
 	fails("counters that are not what the rows say", completed)
-	fails("counters that are not what the rows say", counted)
-	fails("counters that are not what the rows say", completed, counted, counted)
+	fails("counters that are not what the rows say", started, ended)
+	fails("counters that are not what the rows say", completed, started, started, ended, ended)
 	fails("sums by minute that are not the sums", `INSERT INTO towpath.counter VALUES ('default', 'crash.effect', 'started', 0, 1, 0)`)
 	fails("processes that have left no word", `INSERT INTO towpath.process (client_id) VALUES ('worker')`)
+	require.Empty(t, left, "every check")
 }
