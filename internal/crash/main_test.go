@@ -38,7 +38,7 @@ import (
 )
 
 var (
-	longFlag = flag.Bool("crash.long", os.Getenv("TOWPATH_CRASH_LONG") != "", "run the long form: minutes, with many kills")
+	longFlag = flag.Bool("crash.long", os.Getenv("TOWPATH_CRASH_LONG") == "1", "run the long form: minutes, with many kills")
 	seedFlag = flag.Uint64("crash.seed", 0, "repeat what was done with this seed; 0: a new one")
 	jobsFlag = flag.Int("crash.jobs", 300_000, "number of jobs in the storm of the long form")
 )
