@@ -179,8 +179,13 @@ AS $$
 BEGIN
     RETURN QUERY
     WITH events AS (
-        SELECT a.kind, a.event, a.bucket, sum(a.n)::bigint AS n FROM /* TEMPLATE: schema */activity a
-        WHERE a.minute >= date_trunc('minute', now() - period) GROUP BY a.kind, a.event, a.bucket
+        -- As in activity, but without finding out the minute of each event.
+        SELECT a.kind, a.event, a.bucket, sum(a.n)::bigint AS n FROM (
+            SELECT m.kind, m.event, m.bucket, m.n FROM /* TEMPLATE: schema */counter_minute m WHERE m.minute >= date_trunc('minute', now() - period)
+            UNION ALL
+            SELECT d.kind, d.event, d.bucket, d.n FROM /* TEMPLATE: schema */counter_delta d WHERE d.at >= date_trunc('minute', now() - period)
+        ) a
+        GROUP BY a.kind, a.event, a.bucket
     ), sums AS (
         SELECT e.kind,
             sum(e.n) FILTER (WHERE e.event = 'started') AS started,
@@ -304,7 +309,6 @@ CREATE FUNCTION /* TEMPLATE: schema */queues_now()
         paused_at timestamptz, paused_by text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 20
     SET search_path = pg_catalog, pg_temp
-    SET plan_cache_mode = force_custom_plan
     SET jit = off
     SET max_parallel_workers_per_gather = 0
 AS $$
@@ -335,7 +339,12 @@ BEGIN
         SELECT a.queue, sum(a.n) FILTER (WHERE a.event = 'started') AS started,
             sum(a.n) FILTER (WHERE a.event IN ('completed', 'cancelled', 'discarded')) AS finished,
             extract(epoch FROM now() - date_trunc('minute', now() - interval '5 minutes')) / 60 AS minutes
-        FROM /* TEMPLATE: schema */activity a WHERE a.minute >= date_trunc('minute', now() - interval '5 minutes') GROUP BY a.queue
+        FROM (
+            SELECT m.queue, m.event, m.n FROM /* TEMPLATE: schema */counter_minute m WHERE m.minute >= date_trunc('minute', now() - interval '5 minutes')
+            UNION ALL
+            SELECT d.queue, d.event, d.n FROM /* TEMPLATE: schema */counter_delta d WHERE d.at >= date_trunc('minute', now() - interval '5 minutes')
+        ) a
+        GROUP BY a.queue
     ), names AS (
         SELECT name AS queue FROM /* TEMPLATE: schema */river_queue
         UNION SELECT queue FROM waiting WHERE queue IS NOT NULL
