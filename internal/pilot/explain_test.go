@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -33,6 +32,27 @@ func (p plan) walk(visit func(plan)) {
 	for _, child := range children {
 		plan(child.(map[string]any)).walk(visit)
 	}
+}
+
+// outline is the plan for people to read.
+func (p plan) outline() string {
+	var lines strings.Builder
+	var write func(p plan, depth int)
+	write = func(p plan, depth int) {
+		fmt.Fprintf(&lines, "%*s%s", 2*depth, "", p.text("Node Type"))
+		for _, key := range []string{"Subplan Name", "Relation Name", "CTE Name", "Index Name", "Index Cond", "Filter", "Sort Key"} {
+			if value, ok := p[key]; ok {
+				fmt.Fprintf(&lines, " [%s: %.200v]", key, value)
+			}
+		}
+		lines.WriteByte('\n')
+		children, _ := p["Plans"].([]any)
+		for _, child := range children {
+			write(child.(map[string]any), depth+1)
+		}
+	}
+	write(p, 0)
+	return lines.String()
 }
 
 // explainer is an executor that asks for the plan of each statement before it runs it.
@@ -70,5 +90,3 @@ func comma(options string) string {
 	}
 	return ", " + options
 }
-
-var _ = testing.Short

@@ -11,6 +11,9 @@ import (
 // HeldCount is how many jobs a client holds.
 func HeldCount(p riverpilot.Pilot) int { return p.(*Pilot).held.count() }
 
+// NeverTired lets a client fetch without beats. They come from a service that River starts.
+func NeverTired(p riverpilot.Pilot) { p.(*Pilot).fleet.pace.fetch = 24 * time.Hour }
+
 // SetSlow puts the fetch of a queue into watermark mode or takes it out.
 func SetSlow(s riverpilot.ProducerState, slow bool) {
 	w := s.(*producer).marks

@@ -16,6 +16,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
 
+	"github.com/towpath/towpath/internal/pilot"
 	"github.com/towpath/towpath/internal/testdb"
 	"github.com/towpath/towpath/jobs/driver"
 )
@@ -86,6 +87,7 @@ func (a *actor) init(t failer) {
 	_, state, err := a.pilot.ProducerInit(t.Context(), a.exec, &riverpilot.ProducerInitParams{ClientID: a.name, Queue: a.queue, Schema: a.schema})
 	require.NoError(t, err)
 	a.state = state
+	pilot.NeverTired(a.pilot)
 }
 
 // job is a job as a client would insert it, with what the test wants different.

@@ -17,7 +17,8 @@ import (
 // As in River, a job whose unique key meanwhile belongs to another is discarded instead. Two due jobs with one key are
 // told apart by their place in the queue.
 //
-// The rows are found by the index of due rows, from the longest due on, and locked in that order. WAIT says what to do
+// The rows are found by the index of due rows, from the longest due on, and locked in that order; the limit is a subquery
+// for the reason given at fetchStatement. WAIT says what to do
 // about rows that another transaction holds: we pass on and come again, while River's scheduler waits, since whoever
 // runs it counts on every due job being available afterwards. Two schedulers that make jobs of one key available at the
 // same time meet at the unique index; one of them fails and finds the conflict the next time.
@@ -26,7 +27,7 @@ func scheduleStatement(wait, result string) statement {
 WITH due AS MATERIALIZED (
 	SELECT * FROM SCHEMA.river_job
 	WHERE state IN ('retryable', 'scheduled') AND scheduled_at <= HORIZON
-	ORDER BY scheduled_at, id LIMIT $1::int
+	ORDER BY scheduled_at, id LIMIT (SELECT $1::int)
 	FOR UPDATE WAIT
 ), ranked AS (
 	SELECT *, row_number() OVER (PARTITION BY unique_key ORDER BY priority, scheduled_at, id) AS place FROM due

@@ -66,7 +66,7 @@ func watermarkLinks() string {
 		link := func(name, waiting, where string) {
 			fmt.Fprintf(&links, `%s%d AS (
 	SELECT id FROM SCHEMA.river_job WHERE %s AND priority = %d AND %s
-	ORDER BY priority, scheduled_at, id LIMIT greatest($2::int%s, 0) FOR UPDATE SKIP LOCKED
+	ORDER BY priority, scheduled_at, id LIMIT greatest((SELECT $2::int)%s, 0) FOR UPDATE SKIP LOCKED
 ), `, name, priority, waiting, priority, where, taken)
 			taken += fmt.Sprintf(" - (SELECT count(*) FROM %s%d)", name, priority)
 		}
@@ -95,7 +95,7 @@ FROM (BEFORE1 UNION ALL BEFORE2 UNION ALL BEFORE3 UNION ALL BEFORE4) AS late`,
 func beforeMark(priority, mark string) string {
 	return `
 	(SELECT id FROM SCHEMA.river_job WHERE state = 'available' AND queue = $1::text AND priority = ` + priority + `
-		AND ($7::text[] IS NULL OR kind = ANY($7::text[])) AND scheduled_at < ` + mark + `::timestamptz ORDER BY priority, scheduled_at, id LIMIT $2::int)`
+		AND ($7::text[] IS NULL OR kind = ANY($7::text[])) AND scheduled_at < ` + mark + `::timestamptz ORDER BY priority, scheduled_at, id LIMIT (SELECT $2::int))`
 }
 
 // fetch claims jobs, from the front or from the watermark.
