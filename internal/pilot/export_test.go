@@ -52,3 +52,24 @@ func Probe(ctx context.Context, s riverpilot.ProducerState, exec riverdriver.Exe
 	p.probe(ctx, own(exec), params)
 	return nil
 }
+
+// KeepInPlace makes a client leave finished jobs in river_job, as it does after history refused one, or not.
+func KeepInPlace(p riverpilot.Pilot, keep bool) {
+	storage := p.(*Pilot).storage
+	if storage.inPlaceUntil.Store(0); keep {
+		storage.keepInPlace()
+	}
+}
+
+// Tidy moves what need not stay in river_job.
+func Tidy(ctx context.Context, exec riverdriver.Executor, schema string) error {
+	_, err := own(exec).tidyOnce(ctx, schema, 0, periods{known: true})
+	return err
+}
+
+// Fold folds the counters.
+func Fold(ctx context.Context, exec riverdriver.Executor, schema string) error {
+	x := own(exec)
+	_, err := x.foldOnce(ctx, schema)
+	return err
+}
