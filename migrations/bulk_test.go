@@ -122,7 +122,8 @@ func TestManyJobs(t *testing.T) {
 	}{
 		{
 			`cancel_jobs(kind => 'mail.send')`,
-			[]string{"args", "available", "new", "pending", "retryable", "running", "scheduled", "tagged"}, []string{},
+			[]string{"args", "available", "new", "pending", "retryable", "running", "scheduled", "tagged"},
+			[]string{},
 			map[string]int{"cancelled_waiting": 7},
 		},
 		{`cancel_jobs(kind => 'mail.send', states => '{completed,available}', tag => 'vip')`, []string{"tagged"}, []string{}, map[string]int{"cancelled_waiting": 1}},

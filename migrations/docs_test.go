@@ -38,7 +38,7 @@ func TestDocumentedSQLRuns(t *testing.T) {
 				require.NoError(t, err, sql)
 				return
 			}
-			for _, line := range strings.Split(strings.TrimSpace(sql), "\n") {
+			for line := range strings.SplitSeq(strings.TrimSpace(sql), "\n") {
 				savepoint(t, tx, func(tx pgx.Tx) { require.Equal(t, "22023", refused(t, tx, line).Code) })
 			}
 		})

@@ -2,6 +2,7 @@ package migrations_test
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -208,9 +209,7 @@ func TestEnqueueRefuses(t *testing.T) {
 	for _, test := range refusedCalls {
 		t.Run(test.name, func(t *testing.T) {
 			job := map[string]any{"kind": "mail.send"}
-			for name, value := range test.job {
-				job[name] = value
-			}
+			maps.Copy(job, test.job)
 			encoded, err := json.Marshal(job)
 			require.NoError(t, err)
 			calls := map[string]struct{ sql, arg, detail string }{

@@ -297,9 +297,9 @@ func TestPauseAndResume(t *testing.T) {
 	require.Equal(t, []string{"pause_queue queue mail too hot", "pause_queue queue mail", "pause_queue queue *", "resume_queue queue slow", "resume_queue queue *"},
 		all[string](t, tx, `SELECT concat_ws(' ', action, target, details ->> 'reason') FROM towpath.audit ORDER BY id`))
 
-	err := refused(t, tx, `SELECT * FROM towpath.pause_queue('defualt')`)
+	err := refused(t, tx, `SELECT * FROM towpath.pause_queue('nowhere')`)
 	require.Equal(t, "P0002", err.Code)
-	require.Equal(t, `queue "defualt" does not exist`, err.Message)
+	require.Equal(t, `queue "nowhere" does not exist`, err.Message)
 	require.Equal(t, "Queues: default, mail, slow.", err.Detail)
 }
 

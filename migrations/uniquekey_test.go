@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -108,14 +109,17 @@ func parityCases() []parityCase {
 		{"ByOddPeriod", anyArgs{awkward}, scheduled(river.UniqueOpts{ByPeriod: 97*time.Second + 500*time.Millisecond}), map[string]any{"unique_period": "97.5 seconds", "scheduled_at": due}},
 		{"ByWeek", anyArgs{awkward}, scheduled(river.UniqueOpts{ByPeriod: 7 * 24 * time.Hour}), map[string]any{"unique_period": "7 days", "scheduled_at": due}},
 		{
-			"ByPastPeriod", anyArgs{awkward}, river.InsertOpts{ScheduledAt: due.AddDate(-140, 0, 0), UniqueOpts: river.UniqueOpts{ByPeriod: time.Hour}},
+			"ByPastPeriod",
+			anyArgs{awkward},
+			river.InsertOpts{ScheduledAt: due.AddDate(-140, 0, 0), UniqueOpts: river.UniqueOpts{ByPeriod: time.Hour}},
 			map[string]any{"unique_period": "1 hour", "scheduled_at": due.AddDate(-140, 0, 0)},
 		},
 		// The longest period starts in the year 1 for both, whatever the clocks say.
 		{"ByPeriodOfNow", anyArgs{awkward}, unique(river.UniqueOpts{ByPeriod: 290 * 365 * 24 * time.Hour}), map[string]any{"unique_period": "105850 days"}},
 		{"ByStates", anyArgs{awkward}, unique(river.UniqueOpts{ByArgs: true, ByState: custom}), map[string]any{"unique_by_args": true, "unique_states": customNames}},
 		{
-			"ByAll", filled, river.InsertOpts{Queue: "mail", ScheduledAt: due, UniqueOpts: river.UniqueOpts{ByArgs: true, ByPeriod: time.Minute, ByQueue: true}},
+			"ByAll", filled,
+			river.InsertOpts{Queue: "mail", ScheduledAt: due, UniqueOpts: river.UniqueOpts{ByArgs: true, ByPeriod: time.Minute, ByQueue: true}},
 			map[string]any{"unique_args": taggedFields, "unique_period": "1 minute", "unique_queue": true, "queue": "mail", "scheduled_at": due},
 		},
 		{"ExcludingKind", anyArgs{awkward}, unique(river.UniqueOpts{ByArgs: true, ExcludeKind: true}), map[string]any{"unique_by_args": true, "unique_exclude_kind": true}},
@@ -176,9 +180,7 @@ func TestUniqueKeysEqualRivers(t *testing.T) {
 	for _, test := range parityCases() {
 		t.Run(test.name, func(t *testing.T) {
 			job := map[string]any{"kind": "parity", "args": loose(t, test.args)}
-			for name, value := range test.sql {
-				job[name] = value
-			}
+			maps.Copy(job, test.sql)
 			// A raw message is compacted by the encoder, which would undo what loose did.
 			job["args"] = "ARGS"
 			encoded, err := json.Marshal(job)
@@ -289,9 +291,7 @@ func TestUniqueKeyOfTheCallers(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			job := map[string]any{"kind": "own.key", "unique_key": "order-42"}
-			for name, value := range test.job {
-				job[name] = value
-			}
+			maps.Copy(job, test.job)
 			result := enqueue(t, tx, job)
 			require.Equal(t, test.skipped, result.Skipped)
 			require.Equal(t, test.skipped, result.ID == first.ID)
