@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"io"
 	"log/slog"
 	"strings"
@@ -84,7 +85,7 @@ func requireXML(t *testing.T, report *Report) {
 	texts := 0
 	for decoder := xml.NewDecoder(chart); ; {
 		token, err := decoder.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)
@@ -136,7 +137,7 @@ func TestTowpathRunsAsConfigured(t *testing.T) {
 	require.IsType(t, &jobs.Client{}, client)
 
 	b.opts.Worker = Options{}.over(Options{}).Worker
-	require.Equal(t, "default: 100 slots, cooldown 2ms; configuration of `towpath worker`", towpath{b}.settings())
+	require.Equal(t, "default: 100 slots, cooldown 1ms; configuration of `towpath worker`", towpath{b}.settings())
 	b.opts.Workers = 7
 	require.Contains(t, towpath{b}.settings(), "default: 7 slots")
 }
