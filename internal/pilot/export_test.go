@@ -73,3 +73,6 @@ func Fold(ctx context.Context, exec riverdriver.Executor, schema string) error {
 	_, err := x.foldOnce(ctx, schema)
 	return err
 }
+
+// HeldOf is how many jobs a River client holds.
+func HeldOf(client interface{ Pilot() riverpilot.Pilot }) int { return HeldCount(client.Pilot()) }
