@@ -50,7 +50,7 @@ const (
 	// A fetch starts at most as many jobs as the queue has free slots, so slots divided by the cooldown bound the rate:
 	// River's 100 ms let 100 slots start a thousand jobs a second. The price of a short one is paid only while jobs
 	// arrive one by one, a fetch each; when they arrive faster, or the slots are full, each fetch brings several.
-	FetchCooldownDefault = time.Millisecond
+	FetchCooldownDefault = 2 * time.Millisecond
 
 	// FetchPollIntervalDefault is how often an idle process looks for jobs that no notification has announced, which
 	// takes a listener that has just lost its connection. With several queues each is polled so many times less often,

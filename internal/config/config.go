@@ -82,7 +82,7 @@ type Log struct {
 // Fetch says how often a worker looks for jobs.
 type Fetch struct {
 	Cooldown     Duration `default:"2ms" group:"Work" desc:"Least time between two fetches of a queue; together with the slots it bounds how many jobs a second can start."`
-	PollInterval Duration `split_words:"true" default:"0" group:"Work" desc:"How often an idle worker looks for jobs without being woken. 0: every two seconds for each of its queues, and every second when TOWPATH_DATABASE_NOTIFY is off, when this is how long a job may wait."`
+	PollInterval Duration `split_words:"true" default:"0" group:"Work" desc:"How often an idle worker looks for jobs without being woken. 0: every five seconds for each of its queues, but every fifteen at least, and every second when TOWPATH_DATABASE_NOTIFY is off, when this is how long a job may wait."`
 }
 
 // Job holds the defaults of a job's execution.
