@@ -173,7 +173,7 @@ func Run(ctx context.Context, name string, opts Options) (report *Report, err er
 	}
 	b := &bench{opts: opts, progress: newProgress(opts.Progress), profile: &profiler{out: opts.Profile}, contenders: map[string]contender{}}
 	// Every contender logs as much as it does elsewhere; the lines are made and thrown away.
-	b.logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	b.logger = slog.New(slog.NewTextHandler(io.Discard, nil)) //nolint:sloglint // making the lines is a part of the work
 	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
 	if err := b.open(ctx); err != nil {
 		return nil, err
@@ -216,8 +216,13 @@ func (o Options) check() error {
 		name  string
 		value int
 	}{
-		{"rounds", o.Rounds}, {"jobs", o.Jobs}, {"workers", o.Workers}, {"duration", int(o.Duration)}, {"rate", o.Rate},
-		{"finished", o.Finished}, {"waiting", o.Waiting},
+		{"rounds", o.Rounds},
+		{"jobs", o.Jobs},
+		{"workers", o.Workers},
+		{"duration", int(o.Duration)},
+		{"rate", o.Rate},
+		{"finished", o.Finished},
+		{"waiting", o.Waiting},
 	} {
 		if n.value < 0 {
 			return fmt.Errorf("%s must not be negative", n.name)

@@ -41,7 +41,7 @@ func (r *Report) WriteSVG(out io.Writer) error {
 		chartWidth, y, chartWidth, y)
 	fmt.Fprintf(text, `<rect width="%d" height="%d" fill="#ffffff"/>`+"\n", chartWidth, y)
 	label(text, 16, 26, "start", "16", fmt.Sprintf("towpath bench %s", r.Bench))
-	label(text, chartWidth-16, 26, "end", "12", fmt.Sprintf("median of %d rounds in turn, %d cores, Postgres %s", r.Rounds, r.Cores, r.Server))
+	label(text, chartWidth-16, 26, "end", "12", fmt.Sprintf("rounds in turn: %d; cores: %d; Postgres %s", r.Rounds, r.Cores, r.Server))
 	text.WriteString(body.String())
 	text.WriteString("</svg>\n")
 	if _, err := io.WriteString(out, text.String()); err != nil {

@@ -87,7 +87,7 @@ func (r *run) checkDisk() error {
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		return fmt.Errorf("look for free disk in %s: %w", dir, err)
 	}
-	if free := fs.Bavail * uint64(fs.Bsize); free < need { //nolint:gosec,unconvert // its type differs between systems
+	if free := fs.Bavail * uint64(fs.Bsize); free < need { //nolint:gosec // its type differs between systems
 		return fmt.Errorf("look for free disk in %s: %d GB are free and %d GB needed; lower the number of jobs", dir, free>>30, need>>30)
 	}
 	return nil

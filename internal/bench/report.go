@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -86,9 +87,7 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		cases[i] = c.object()
 	}
 	if len(cases) > 0 {
-		for key, value := range cases[0] {
-			object[key] = value
-		}
+		maps.Copy(object, cases[0])
 	}
 	if len(cases) > 1 {
 		object["cases"] = cases
@@ -126,7 +125,7 @@ func (c *Case) object() map[string]any {
 // Towpath's by River's.
 func (r *Report) WriteTable(out io.Writer) error {
 	text := &strings.Builder{}
-	fmt.Fprintf(text, "%s: medians of %d rounds, taken in turn, on %d cores and Postgres %s\n", r.Bench, r.Rounds, r.Cores, r.Server)
+	fmt.Fprintf(text, "%s: medians; rounds, taken in turn: %d; cores: %d; Postgres %s\n", r.Bench, r.Rounds, r.Cores, r.Server)
 	for _, c := range r.Cases {
 		c.write(text)
 	}

@@ -74,7 +74,8 @@ func TestAnotherDatabase(t *testing.T) {
 	t.Parallel()
 	for from, want := range map[string]string{
 		"postgres://u:p%40@h:5432/db?sslmode=disable": "postgres://u:p%40@h:5432/other?sslmode=disable",
-		"host=h dbname=db":                            "host=h dbname=db dbname=other",
+
+		"host=h dbname=db": "host=h dbname=db dbname=other",
 	} {
 		got, err := withDatabase(from, "other")
 		require.NoError(t, err)
