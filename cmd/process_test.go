@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -36,6 +37,10 @@ type process struct {
 	lines []string
 	ended chan struct{}
 }
+
+// Tests that run under nohup hand down that hang-ups are ignored; a program that is started by one which handles them
+// begins with the default.
+func init() { signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) }
 
 // launch starts a program with the environment added.
 func launch(t *testing.T, env []string, name string, args ...string) *process {
