@@ -6,6 +6,7 @@ import (
 
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivershared/riverpilot"
+	"github.com/riverqueue/river/rivertype"
 )
 
 // HeldCount is how many jobs a client holds.
@@ -76,3 +77,8 @@ func Fold(ctx context.Context, exec riverdriver.Executor, schema string) error {
 
 // HeldOf is how many jobs a River client holds.
 func HeldOf(client interface{ Pilot() riverpilot.Pilot }) int { return HeldCount(client.Pilot()) }
+
+// HandBack hands back a job as one whose fetch got no answer.
+func HandBack(ctx context.Context, exec riverdriver.Executor, schema string, row *rivertype.JobRow) error {
+	return own(exec).handBack(ctx, schema, []orphan{{id: row.ID, attempt: row.Attempt, token: *row.AttemptedAt, queue: row.Queue}})
+}

@@ -222,6 +222,18 @@ func TestHeldTwiceThatCannotGoBack(t *testing.T) {
 	require.Equal(t, []int64{fresh}, ids(a.fetch(t, 10)))
 }
 
+// TestHandBackGoesByTheDatabasesClock: a job that nobody holds is due at once, whatever time its client thinks it is.
+func TestHandBackGoesByTheDatabasesClock(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	a, other := r.actor(t, "a"), r.actor(t, "other")
+	a.insertOne(t)
+	row := a.fetchOne(t)
+	require.NoError(t, pilot.HandBack(t.Context(), r.exec, schema, row))
+	require.Equal(t, *row.AttemptedAt, r.get(t, row.ID).ScheduledAt)
+	require.Equal(t, 1, other.fetchOne(t).Attempt)
+}
+
 // TestEndAttempt: an attempt that is ended while its handler runs is over for that handler.
 func TestEndAttempt(t *testing.T) {
 	t.Parallel()

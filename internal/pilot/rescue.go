@@ -139,13 +139,12 @@ func (x *Executor) orphans(ctx context.Context, schema, clientID string, since t
 
 // handBack makes orphans available again. Nothing was ever done with them, so the attempt is not used up.
 func (x *Executor) handBack(ctx context.Context, schema string, orphans []orphan) error {
-	now := time.Now()
 	endings := make([]ending, len(orphans))
 	for i := range orphans {
 		o := &orphans[i]
 		attempt := max(o.attempt-1, 0)
-		endings[i] = ending{
-			id: o.id, token: &o.token, state: string(rivertype.JobStateAvailable), attempt: &attempt, dueAt: &now, event: "interrupted",
+		endings[i] = ending{ // due since its fetch, which the database's clock has seen
+			id: o.id, token: &o.token, state: string(rivertype.JobStateAvailable), attempt: &attempt, dueAt: &o.token, event: "interrupted",
 		}
 	}
 	_, err := x.settleSafely(ctx, schema, nil, endings)

@@ -15,8 +15,8 @@ import (
 // A row is answered to the attempt that ended it ($2 and $6, where the asker held a token) and to nobody else. With a
 // token history is asked from about that moment on only ($4), which leaves one or two partitions to look into. The
 // updates lock by primary key or by the id's index and wait for nothing but another update of the same finished row. A
-// condition that is always true and that the planner expects few ids to fulfil (MORE) leads to those indexes, whatever the
-// statistics say.
+// condition that is always true and that the planner expects few ids to fulfil (MORE) leads to those indexes, and so does
+// the limit of the subqueries, whatever the statistics say.
 var answerStatement = build(`
 WITH merging AS (
 	SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[]) AS t (id, token, merge)
@@ -37,16 +37,18 @@ SELECT LIVE_COLUMNS FROM live
 UNION ALL
 SELECT KEPT_COLUMNS FROM kept
 UNION ALL
-SELECT JOB_COLUMNS_OF_J FROM SCHEMA.river_job j JOIN reading AS asked USING (id)
-WHERE MORE AND ENDED_BY_J
+SELECT JOB_COLUMNS_OF_L FROM reading AS asked CROSS JOIN LATERAL (
+	SELECT * FROM SCHEMA.river_job j WHERE j.id = asked.id AND ENDED_BY_J LIMIT 1
+) l
 UNION ALL
-SELECT JOB_COLUMNS_OF_H FROM SCHEMA.job_history h JOIN reading AS asked USING (id)
-WHERE MORE AND h.archived_at >= $4::timestamptz AND ENDED_BY_H`,
+SELECT JOB_COLUMNS_OF_L FROM reading AS asked CROSS JOIN LATERAL (
+	SELECT * FROM SCHEMA.job_history h WHERE h.id = asked.id AND h.archived_at >= $4::timestamptz AND ENDED_BY_H LIMIT 1
+) l`,
 	"LIVE_COLUMNS", jobColumnsOf("live"), "KEPT_COLUMNS", jobColumnsOf("kept"),
 	"MORE", "asked.id = asked.id + 0",
 	"ENDED_BY_J", "(asked.token IS NULL OR asked.token = j.attempted_at AND j.finalized_at IS NOT NULL)",
 	"ENDED_BY_H", "(asked.token IS NULL OR asked.token = h.attempted_at)",
-	"JOB_COLUMNS_OF_J", jobColumnsOf("j"), "JOB_COLUMNS_OF_H", jobColumnsOf("h"))
+	"JOB_COLUMNS_OF_L", jobColumnsOf("l"))
 
 // answerSlack is how much earlier than its fetch a job may be archived: archived_at is the begin of the transaction that
 // ended it, which a handler may have got from somewhere else, and the database's clock may be set.
