@@ -44,13 +44,29 @@ func HoldProbes(s riverpilot.ProducerState) {
 	w.nextProbe = time.Now().Add(time.Hour)
 }
 
+// ProbeSoon makes the next fetch probe.
+func ProbeSoon(s riverpilot.ProducerState) {
+	w := s.(*producer).marks
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.nextProbe = time.Time{}
+}
+
+// ProbeOver reports whether no probe is on its way.
+func ProbeOver(s riverpilot.ProducerState) bool {
+	w := s.(*producer).marks
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.probing
+}
+
 // Probe probes now.
 func Probe(ctx context.Context, s riverpilot.ProducerState, exec riverdriver.Executor, params *riverdriver.JobGetAvailableParams) error {
 	p := s.(*producer)
 	if _, _, err := p.marks.look(ctx, own(exec), params); err != nil {
 		return err
 	}
-	p.probe(ctx, own(exec), params)
+	p.probe(own(exec), params)
 	return nil
 }
 

@@ -15,6 +15,7 @@ package pilot
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -40,6 +41,7 @@ type Pilot struct {
 	due      *dueService
 
 	producerSeq atomic.Int64
+	producers   sync.Map // number to *producer, of those that probe
 }
 
 // New returns the pilot for one client. The pool may be nil for a client that works no queue.
@@ -88,11 +90,17 @@ func (p *Pilot) ProducerInit(ctx context.Context, exec riverdriver.Executor, par
 	if err := p.fleet.register(ctx, e.db, params.Schema, params.ClientID, params.Queue); err != nil {
 		return 0, nil, err
 	}
-	return id, &producer{pilot: p, marks: newWatermarks()}, nil
+	s := &producer{pilot: p, marks: newWatermarks()}
+	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	p.producers.Store(id, s)
+	return id, s, nil
 }
 
-// ProducerShutdown is called once a queue, when all its jobs have ended.
+// ProducerShutdown is called once a queue, when all its jobs have ended. Nothing of the queue's goes on after it.
 func (p *Pilot) ProducerShutdown(ctx context.Context, _ riverdriver.Executor, params *riverpilot.ProducerShutdownParams) error {
+	if s, ok := p.producers.LoadAndDelete(params.ProducerID); ok {
+		s.(*producer).stopProbes()
+	}
 	return p.fleet.unregister(ctx, params.Queue)
 }
 
@@ -101,6 +109,15 @@ type producer struct {
 	pilot *Pilot
 	marks *watermarks // nil where the line is missing
 	trail trail
+
+	life   context.Context // of the probes
+	end    context.CancelFunc
+	probes sync.WaitGroup
+}
+
+func (s *producer) stopProbes() {
+	s.end()
+	s.probes.Wait()
 }
 
 // JobFinish is called when a job has given its slot back, before or after its finish was written.

@@ -72,6 +72,7 @@ type actor struct {
 	pilot  riverpilot.Pilot
 	state  riverpilot.ProducerState
 	exec   riverdriver.Executor
+	number int64 // of the producer
 }
 
 func (r *rig) actor(t *testing.T, name string) *actor {
@@ -84,9 +85,9 @@ func (r *rig) actor(t *testing.T, name string) *actor {
 func (a *actor) init(t failer) {
 	t.Helper()
 	a.pilot.PilotInit(baseservice.NewArchetype(slog.New(slog.DiscardHandler)), &riverpilot.PilotInitParams{})
-	_, state, err := a.pilot.ProducerInit(t.Context(), a.exec, &riverpilot.ProducerInitParams{ClientID: a.name, Queue: a.queue, Schema: a.schema})
+	number, state, err := a.pilot.ProducerInit(t.Context(), a.exec, &riverpilot.ProducerInitParams{ClientID: a.name, Queue: a.queue, Schema: a.schema})
 	require.NoError(t, err)
-	a.state = state
+	a.number, a.state = number, state
 	pilot.NeverTired(a.pilot)
 }
 

@@ -122,7 +122,7 @@ func (s *producer) fetch(ctx context.Context, x *Executor, params *riverdriver.J
 		return nil, err
 	}
 	if w.advance(result.Jobs, late, params.MaxToLock) {
-		go s.probe(context.WithoutCancel(ctx), x, params)
+		s.probes.Go(func() { s.probe(x, params) })
 	}
 	if len(result.Jobs) < params.MaxToLock { // otherwise River looks again as soon as a slot is free
 		s.lookAgain(x.storage, params.Schema, params.Queue, len(result.Jobs))
@@ -154,8 +154,8 @@ func (w *watermarks) advance(jobs []*rivertype.JobRow, late []int64, limit int) 
 }
 
 // probe looks at what lies before the marks and decides how the next fetches go.
-func (s *producer) probe(ctx context.Context, x *Executor, params *riverdriver.JobGetAvailableParams) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+func (s *producer) probe(x *Executor, params *riverdriver.JobGetAvailableParams) {
+	ctx, cancel := context.WithTimeout(s.life, fetchTimeout)
 	defer cancel()
 	w := s.marks
 	late, took, err := w.look(ctx, x, params)
@@ -164,6 +164,9 @@ func (s *producer) probe(ctx context.Context, x *Executor, params *riverdriver.J
 	defer w.mu.Unlock()
 	w.probing = false
 	w.nextProbe = time.Now().Add(max(probePause, probeShare*took))
+	if s.life.Err() != nil {
+		return
+	}
 	if err != nil {
 		s.pilot.fleet.Logger.WarnContext(ctx, "probe of the queue's front did not succeed",
 			slog.String("queue", params.Queue), slog.Any("error", err))

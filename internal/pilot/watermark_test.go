@@ -2,12 +2,15 @@ package pilot_test
 
 import (
 	"cmp"
+	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivershared/riverpilot"
 	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -201,6 +204,30 @@ func TestProbesBesideTheFetch(t *testing.T) {
 		rows := a.fetch(t, 10)
 		return len(rows) == 1 && rows[0].ID == late
 	}, soon, tick, "an idle queue in watermark mode is probed as well")
+}
+
+// TestShutdownEndsTheProbe: a probe that hangs does not outlive its queue.
+func TestShutdownEndsTheProbe(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	a := r.actor(t, "a")
+	lock, err := r.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer lock.Rollback(t.Context())
+	begun := make(chan struct{})
+	a.exec = r.interrupted(func(ctx context.Context, sql string) {
+		if strings.Contains(sql, "AS late\n") || strings.HasSuffix(sql, "AS late") {
+			_, err := lock.Exec(ctx, `LOCK TABLE towpath.river_job`)
+			require.NoError(t, err)
+			close(begun)
+		}
+	})
+	pilot.ProbeSoon(a.state)
+	a.insertOne(t)
+	a.fetchOne(t)
+	<-begun
+	require.NoError(t, a.pilot.ProducerShutdown(t.Context(), r.exec, &riverpilot.ProducerShutdownParams{ProducerID: a.number, Queue: a.queue, Schema: schema}))
+	require.True(t, pilot.ProbeOver(a.state))
 }
 
 // TestWatermarkFetchesWhatRiverWould: after a probe, the fetch from the watermark takes the same jobs in the same order as
