@@ -73,7 +73,7 @@ func (s *storm) producing() bool {
 	return found
 }
 
-// succeed starts a producer for what killed ones have left, once all have ended.
+// succeed starts producers for what killed ones have left, once all have ended.
 func (s *storm) succeed() {
 	s.t.Helper()
 	if s.producing() {
@@ -83,8 +83,10 @@ func (s *storm) succeed() {
 	s.await(patience, "count the jobs", func(ctx context.Context) (bool, error) {
 		return true, s.pool.QueryRow(ctx, "SELECT $1 - count(*) FROM crash.expected", *jobsFlag).Scan(&left)
 	})
-	if left > 0 {
-		s.produce(left)
+	for range stormProducers {
+		if left > 0 {
+			s.produce(left/stormProducers + 1)
+		}
 	}
 }
 
