@@ -81,9 +81,11 @@ func (x *Executor) insert(ctx context.Context, params *riverdriver.JobInsertFast
 	if input.unique {
 		insert = insertUniqueStatement
 	}
-	rows, err := x.db.Query(ctx, insert.in(params.Schema), x.storage.unnamed(input.ids, input.args, input.createdAt, input.kinds,
+	// In the connection's own mode, which is to plan it once: it reads no table, so that no plan of it can be wrong, and
+	// planning is two thirds of the cost of a single insert.
+	rows, err := x.db.Query(ctx, insert.in(params.Schema), input.ids, input.args, input.createdAt, input.kinds,
 		input.maxAttempts, input.metadata, input.priorities, input.queues, input.scheduledAt, input.states, input.tags,
-		input.uniqueKeys, input.uniqueStates, payloads(queues), params.Schema)...)
+		input.uniqueKeys, input.uniqueStates, payloads(queues), params.Schema)
 	if err != nil {
 		return nil, riverError(err)
 	}
