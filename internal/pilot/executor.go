@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/puddle/v2"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -18,6 +19,15 @@ type Executor struct {
 	db      querier
 	inTx    bool // the transaction is the caller's
 	storage *Storage
+
+	// On a pool: how to begin a transaction, and River's executor of it.
+	pool   beginner
+	unwrap func(pgx.Tx) riverdriver.ExecutorTx
+}
+
+// NewPoolExecutor wraps River's executor of a pool; unwrap returns River's executor of a transaction.
+func NewPoolExecutor(river riverdriver.Executor, pool *pgxpool.Pool, storage *Storage, unwrap func(pgx.Tx) riverdriver.ExecutorTx) *Executor {
+	return &Executor{Executor: river, db: pool, storage: storage, pool: pool, unwrap: unwrap}
 }
 
 // NewExecutor wraps River's executor; db is the pool or transaction that it works on.
@@ -81,6 +91,10 @@ func riverError(err error) error {
 
 // Begin opens a transaction, or a savepoint where this is one already.
 func (x *Executor) Begin(ctx context.Context) (riverdriver.ExecutorTx, error) {
+	if x.unwrap != nil {
+		tx := &lazyTx{db: x.pool}
+		return NewExecutorTx(x.unwrap(tx), tx, x.storage), nil
+	}
 	river, err := x.Executor.Begin(ctx)
 	if err != nil {
 		return nil, err

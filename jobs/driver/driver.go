@@ -82,7 +82,7 @@ func (d *Driver) DatabaseName() string { return riverdriver.DatabaseNamePostgres
 
 // GetExecutor returns an executor on the pool.
 func (d *Driver) GetExecutor() riverdriver.Executor {
-	return pilot.NewExecutor(d.Driver.GetExecutor(), d.pool, d.storage)
+	return pilot.NewPoolExecutor(d.Driver.GetExecutor(), d.pool, d.storage, d.Driver.UnwrapExecutor)
 }
 
 // GetListener returns a listener that the process itself can wake, besides the server.
