@@ -27,6 +27,7 @@ func (p *Pilot) EndAttempt(ctx context.Context, exec riverdriver.Executor, schem
 		return len(rows) > 0 && rows[0].State != rivertype.JobStateRunning, err
 	}
 	endings := newEndings(many, func(int64) *time.Time { return &attemptedAt })
+	p.held.timed(endings)
 	rows, err := x.settleSafely(ctx, schema, nil, endings)
 	if err != nil || len(rows) == 0 {
 		return false, err

@@ -91,6 +91,11 @@ func Fold(ctx context.Context, exec riverdriver.Executor, schema string) error {
 	return err
 }
 
+// BegunAt sets when a held attempt began by the client's clock.
+func BegunAt(p riverpilot.Pilot, id int64, begun time.Time) {
+	p.(*Pilot).held.mark(id, func(c *claim) { c.begun = begun })
+}
+
 // HeldOf is how many jobs a River client holds.
 func HeldOf(client interface{ Pilot() riverpilot.Pilot }) int { return HeldCount(client.Pilot()) }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
+
+	"github.com/towpath/towpath/internal/pilot"
 )
 
 func TestFetchOrderAndLimit(t *testing.T) {
@@ -185,4 +187,31 @@ func TestWaitIsCounted(t *testing.T) {
 	got, err := pgx.CollectRows(rows, pgx.RowToStructByPos[counted])
 	require.NoError(t, err)
 	require.Equal(t, []counted{{17, 2}, {22, 1}}, got, "2^16 ms < 100 s <= 2^17 ms")
+}
+
+// TestRunIsCounted: the histograms of ends hold how long the attempts ran by the clock of their client, which need not be
+// that of the database.
+func TestRunIsCounted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	a := r.actor(t, "a")
+	ahead := time.Now().Add(time.Hour) // what the client takes for now
+	for _, ending := range []func(id int64, end time.Time) *setState{
+		func(id int64, end time.Time) *setState { return riverdriver.JobSetStateCompleted(id, end, nil) },
+		func(id int64, end time.Time) *setState {
+			return riverdriver.JobSetStateCompleted(id, end, []byte(`{"x": 1}`))
+		},
+		func(id int64, end time.Time) *setState {
+			return riverdriver.JobSetStateDiscarded(id, end, attemptError("no"), nil)
+		},
+	} {
+		id := a.insertOne(t)
+		a.fetchOne(t)
+		pilot.BegunAt(a.pilot, id, ahead)
+		a.end(t, ending(id, ahead.Add(2*time.Second)))
+	}
+	var least, most float64
+	r.queryRow(t, `SELECT min(seconds), max(seconds) FROM towpath.counter_delta WHERE event IN ('completed', 'discarded')`)(&least, &most)
+	require.InDelta(t, 2, least, 1e-6)
+	require.InDelta(t, 2, most, 1e-6)
 }

@@ -30,14 +30,14 @@ var ErrAttemptOver = errors.New("the job's attempt is over: it was rescued, hand
 // token a hash, and counts as true for half of the rows, whereas one running row would be joined in a nested loop.
 var completeStatement = build(`
 WITH ended AS (
-	SELECT * FROM unnest($1::bigint[], $2::timestamptz[]) AS t (id, ended_at)
+	SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $4::double precision[]) AS t (id, ended_at, ran)
 ), gone AS (
 	DELETE FROM SCHEMA.river_job j
 	WHERE j.id = ANY(ARRAY(SELECT unnest($1::bigint[]))) AND CASE WHEN j.state = 'running' AND MAY_LEAVE
 		AND (j.id, j.attempted_at) IN (SELECT * FROM unnest($1::bigint[], $3::timestamptz[])) THEN true ELSE false END
 	RETURNING j.*
 ), finished AS (
-	SELECT gone.*, ended.ended_at, extract(epoch FROM ended.ended_at - gone.attempted_at)::double precision AS ran
+	SELECT gone.*, ended.ended_at, coalesce(ended.ran, extract(epoch FROM ended.ended_at - gone.attempted_at)::double precision) AS ran
 	FROM gone JOIN ended USING (id)
 ), counted AS (
 	COUNT
@@ -59,10 +59,11 @@ RETURNING id`,
 var settleStatement = build(`
 WITH asked AS (
 	SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::timestamptz[], $7::text[],
-		$8::timestamptz[], $9::text[]) AS t (id, token, new_state, new_attempt, error, ended_at, merge, due_at, event)
+		$8::timestamptz[], $9::text[], $12::double precision[])
+		AS t (id, token, new_state, new_attempt, error, ended_at, merge, due_at, event, ran)
 	ORDER BY id
 ), locked AS (
-	SELECT j.*, asked.new_state, asked.new_attempt, asked.error, asked.ended_at, asked.merge, asked.due_at, asked.event,
+	SELECT j.*, asked.new_state, asked.new_attempt, asked.error, asked.ended_at, asked.merge, asked.due_at, asked.event, asked.ran,
 		asked.new_state IN ('available', 'retryable', 'scheduled') AND j.metadata ? 'cancel_attempted_at' AS cancels
 	FROM asked CROSS JOIN LATERAL (
 		SELECT * FROM SCHEMA.river_job r
@@ -82,7 +83,7 @@ WITH asked AS (
 		CASE WHEN due_at IS NOT NULL AND NOT cancels THEN due_at ELSE scheduled_at END AS scheduled_at,
 		tags, unique_key, unique_states,
 		CASE WHEN cancels THEN 'cancelled' ELSE event END AS event,
-		extract(epoch FROM coalesce(ended_at, $10::timestamptz, now()) - attempted_at)::double precision AS ran
+		coalesce(ran, extract(epoch FROM coalesce(ended_at, $10::timestamptz, now()) - attempted_at)::double precision) AS ran
 	FROM locked
 ), WITH_OUTCOME, counted AS (
 	COUNT
@@ -100,7 +101,8 @@ type ending struct {
 	endedAt *time.Time
 	merge   *string
 	dueAt   *time.Time
-	event   string // the lifecycle event that is counted
+	event   string   // the lifecycle event that is counted
+	ran     *float64 // seconds, where the client measured them
 }
 
 // plain reports whether the attempt is a success that adds nothing to its row.
@@ -158,10 +160,11 @@ func (x *Executor) complete(ctx context.Context, schema string, endings []ending
 	ids := make([]int64, len(endings))
 	endedAt := make([]*time.Time, len(endings))
 	tokens := make([]*time.Time, len(endings))
+	ran := make([]*float64, len(endings))
 	for i := range endings {
-		ids[i], endedAt[i], tokens[i] = endings[i].id, endings[i].endedAt, endings[i].token
+		ids[i], endedAt[i], tokens[i], ran[i] = endings[i].id, endings[i].endedAt, endings[i].token, endings[i].ran
 	}
-	rows, err := x.db.Query(ctx, completeStatement.in(schema), x.storage.unnamed(ids, endedAt, tokens)...)
+	rows, err := x.db.Query(ctx, completeStatement.in(schema), x.storage.unnamed(ids, endedAt, tokens, ran)...)
 	if err != nil {
 		return nil, riverError(err)
 	}
@@ -177,14 +180,15 @@ func (x *Executor) settle(ctx context.Context, schema string, now *time.Time, in
 		tokens, endedAt, dueAt  = make([]*time.Time, n), make([]*time.Time, n), make([]*time.Time, n)
 		states, events          = make([]string, n), make([]string, n)
 		attempts, errs, updates = make([]*int, n), make([]*string, n), make([]*string, n)
+		ran                     = make([]*float64, n)
 	)
 	for i := range endings {
 		e := &endings[i]
 		ids[i], tokens[i], states[i], attempts[i], errs[i] = e.id, e.token, e.state, e.attempt, e.err
-		endedAt[i], updates[i], dueAt[i], events[i] = e.endedAt, e.merge, e.dueAt, e.event
+		endedAt[i], updates[i], dueAt[i], events[i], ran[i] = e.endedAt, e.merge, e.dueAt, e.event, e.ran
 	}
 	return queryJobs(ctx, x.db, lenient, settleStatement.in(schema), x.storage.unnamed(
-		ids, tokens, states, attempts, errs, endedAt, updates, dueAt, events, now, inPlace)...)
+		ids, tokens, states, attempts, errs, endedAt, updates, dueAt, events, now, inPlace, ran)...)
 }
 
 // refusesHistory reports whether an error means that history will not take a row: a constraint that somebody added, or

@@ -18,6 +18,7 @@ type held struct {
 // claim is one fetched job. It is let go once its slot is free and its finish is written, in whichever order.
 type claim struct {
 	token     time.Time
+	begun     time.Time        // by this process's clock
 	row       rivertype.JobRow // as the fetch brought it: hooks may change the one that River works
 	slotFreed bool
 	finished  bool
@@ -37,7 +38,7 @@ func (h *held) add(row *rivertype.JobRow) bool {
 	if _, ok := h.jobs[row.ID]; ok {
 		return false
 	}
-	h.jobs[row.ID] = &claim{token: *row.AttemptedAt, row: *row}
+	h.jobs[row.ID] = &claim{token: *row.AttemptedAt, begun: time.Now(), row: *row}
 	return true
 }
 
@@ -49,6 +50,27 @@ func (h *held) token(id int64) *time.Time {
 		return &c.token
 	}
 	return nil
+}
+
+// timed tells endings how long their attempts ran. The end is told by this process's clock and attempted_at by the
+// database's; the time between two clocks is no time that a job ran.
+func (h *held) timed(endings []ending) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	for i := range endings {
+		e := &endings[i]
+		c, ok := h.jobs[e.id]
+		if !ok || e.token == nil || !c.token.Equal(*e.token) {
+			continue
+		}
+		ended := now
+		if e.endedAt != nil {
+			ended = *e.endedAt
+		}
+		seconds := max(ended.Sub(c.begun).Seconds(), 0)
+		e.ran = &seconds
+	}
 }
 
 // slotFreed notes that the job's handler has returned.

@@ -45,6 +45,7 @@ type finisher struct {
 // promptly takes the end of an attempt that succeeded. It answers as if that were written.
 func (p *Pilot) promptly(params *riverdriver.JobSetStateIfRunningManyParams) []*rivertype.JobRow {
 	endings := newEndings(params, p.held.token)
+	p.held.timed(endings)
 	rows := make([]*rivertype.JobRow, len(endings))
 	for i := range endings {
 		rows[i] = &rivertype.JobRow{ID: endings[i].id, State: rivertype.JobState(endings[i].state), EncodedArgs: []byte("{}")}

@@ -161,6 +161,7 @@ func (p *Pilot) JobSetStateIfRunningMany(ctx context.Context, exec riverdriver.E
 		return p.StandardPilot.JobSetStateIfRunningMany(ctx, exec, params)
 	}
 	endings := newEndings(params, p.held.token)
+	p.held.timed(endings)
 	if x.inTx {
 		return p.finishInTx(ctx, x, params, endings)
 	}
