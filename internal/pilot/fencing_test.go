@@ -30,37 +30,36 @@ func TestStaleAttemptOnPool(t *testing.T) {
 	for name, ending := range endings {
 		for used, title := range map[bool]string{true: "attempt used", false: "attempt handed back"} {
 			t.Run(name+"/"+title, func(t *testing.T) {
-				stale, current := r.actor(t, "stale"), r.actor(t, "current")
-				id := stale.insertOne(t)
-				old := stale.fetchOne(t)
+				first, second, third, current := r.actor(t, "first"), r.actor(t, "second"), r.actor(t, "third"), r.actor(t, "current")
+				id := first.insertOne(t)
+				writesNothing := func(stale *actor) {
+					t.Helper()
+					before := r.get(t, id)
+					require.Empty(t, stale.finish(t, ending(id)))
+					require.Equal(t, before, r.get(t, id))
+				}
 
 				// While nobody has it.
+				first.fetchOne(t)
 				r.takeAway(t, id, used)
-				require.Empty(t, stale.finish(t, ending(id)))
-				r.requireIn(t, "live", rivertype.JobStateAvailable, id)
+				writesNothing(first)
 
 				// While another works it.
-				stale2 := r.actor(t, "stale2")
-				old = stale2.fetchOne(t)
+				old := second.fetchOne(t)
 				r.takeAway(t, id, used)
 				row := current.fetchOne(t)
 				require.Equal(t, used, row.Attempt != old.Attempt)
-				before := r.get(t, id)
-				require.Empty(t, stale2.finish(t, ending(id)))
-				require.Equal(t, before, r.get(t, id))
+				writesNothing(second)
 
-				// After another ended it, for an hour's retry and for good.
+				// After another ended its attempt, and then the job.
 				current.end(t, failed(id, time.Now().Add(time.Hour)))
-				before = r.get(t, id)
-				stale3 := r.actor(t, "stale3")
+				writesNothing(second)
 				r.run(t, `UPDATE towpath.river_job SET state = 'available', scheduled_at = now() WHERE id = $1`, id)
-				stale3.fetchOne(t)
+				third.fetchOne(t)
 				r.takeAway(t, id, used)
 				current.fetchOne(t)
 				current.end(t, completed(id))
-				before = r.get(t, id)
-				require.Empty(t, stale3.finish(t, ending(id)))
-				require.Equal(t, before, r.get(t, id))
+				writesNothing(third)
 				r.requireIn(t, "history", rivertype.JobStateCompleted, id)
 			})
 		}

@@ -398,14 +398,18 @@ func (l *life) cancel(t *rapid.T) {
 	}
 }
 
+// taken reports whether an error says that another job has the unique key.
+func taken(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == "23505"
+}
+
 func (l *life) retry(t *rapid.T) {
 	id := l.pick(t, anyJob)
 	before := l.now[id]
 	row, err := l.client(t).retry(t.Context(), id)
-	var pgErr *pgconn.PgError
 	switch {
-	case errors.As(err, &pgErr):
-		require.Equal(t, "23505", pgErr.Code)
+	case taken(err):
 		require.Equal(t, before, l.read(t)[id])
 	case before.state == "running":
 		require.Equal(t, rivertype.JobStateRunning, row.State)
@@ -445,9 +449,7 @@ func (l *life) removeMany(t *rapid.T) {
 
 func (l *life) schedule(t *rapid.T) {
 	results, err := l.client(t).exec.JobSchedule(t.Context(), &riverdriver.JobScheduleParams{Max: 3, Schema: schema})
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
-		require.Equal(t, "23505", pgErr.Code)
+	if taken(err) {
 		t.Skip("two of one key at once")
 	}
 	require.NoError(t, err)

@@ -1,7 +1,6 @@
 package pilot_test
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -339,5 +338,3 @@ func ids(rows []*rivertype.JobRow) []int64 {
 	}
 	return found
 }
-
-func byID(a, b *rivertype.JobRow) int { return cmp.Compare(a.ID, b.ID) }
