@@ -383,4 +383,3 @@ func (l *life) handlerReturns(t *rapid.T) {
 	x.by.finish(t, completed(x.id))
 	x.slot = false
 }
-
