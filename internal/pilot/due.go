@@ -253,7 +253,7 @@ func (s *dueService) promote(ctx context.Context, x *Executor, schema string, qu
 	lookCtx, cancel := context.WithTimeout(ctx, s.pace.patience)
 	defer cancel()
 	begun := time.Now()
-	found, err := x.promote(lookCtx, schema, dueBatch, queues)
+	found, err := x.promote(lookCtx, schema, queues)
 	ended := time.Now()
 
 	s.mu.Lock()

@@ -110,7 +110,7 @@ type agenda struct {
 }
 
 // promote makes due jobs available, and notifies their queues and those in wake.
-func (x *Executor) promote(ctx context.Context, schema string, limit int, wake []string) (agenda, error) {
+func (x *Executor) promote(ctx context.Context, schema string, wake []string) (agenda, error) {
 	var result agenda
 	err := x.whereverItMay(func(inPlace bool) error {
 		var (
@@ -118,7 +118,7 @@ func (x *Executor) promote(ctx context.Context, schema string, limit int, wake [
 			took    float64
 		)
 		err := x.db.QueryRow(ctx, scheduleCountStatement.in(schema), x.storage.unnamed(
-			limit, (*time.Time)(nil), inPlace, x.storage.notifies(), schema, wake)...).Scan(&result.promoted, &seconds, &result.clock, &took)
+			dueBatch, (*time.Time)(nil), inPlace, x.storage.notifies(), schema, wake)...).Scan(&result.promoted, &seconds, &result.clock, &took)
 		result.took = time.Duration(took * float64(time.Second))
 		result.next = -1
 		if seconds != nil {
