@@ -52,6 +52,16 @@ func (h *held) token(id int64) *time.Time {
 	return nil
 }
 
+// atWork is token while the handler has something to write; a moment later its slot is still to be freed.
+func (h *held) atWork(id int64) *time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c, ok := h.jobs[id]; ok && !c.finished {
+		return &c.token
+	}
+	return nil
+}
+
 // timed tells endings how long their attempts ran. The end is told by this process's clock and attempted_at by the
 // database's; the time between two clocks is no time that a job ran.
 func (h *held) timed(endings []ending) {

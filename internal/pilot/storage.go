@@ -81,7 +81,7 @@ func (s *Storage) enlist(h *held) {
 	s.helds = append(s.helds, h)
 }
 
-// tokens returns the tokens under which clients of this driver hold a job.
+// tokens returns the tokens under which handlers of this driver's clients are at work on a job.
 func (s *Storage) tokens(id int64) []time.Time {
 	if s == nil {
 		return nil
@@ -90,7 +90,7 @@ func (s *Storage) tokens(id int64) []time.Time {
 	defer s.mu.Unlock()
 	var tokens []time.Time
 	for _, h := range s.helds {
-		if token := h.token(id); token != nil {
+		if token := h.atWork(id); token != nil {
 			tokens = append(tokens, *token)
 		}
 	}

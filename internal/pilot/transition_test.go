@@ -247,6 +247,13 @@ func TestUpdateIsFenced(t *testing.T) {
 	b.end(t, completed(id))
 	refused("after another ended it")
 
+	again := a.insertOne(t)
+	a.fetchOne(t)
+	a.finish(t, failedAvailable(again, time.Now().Add(time.Hour)))
+	_, err = a.update(t.Context(), a.exec, again, `{"note": "between two attempts"}`)
+	require.NoError(t, err, "a handler that has returned is no stale one")
+	a.freeSlot(again)
+
 	own := a.insertOne(t)
 	a.fetchOne(t)
 	require.NoError(t, pgx.BeginFunc(t.Context(), r.pool, func(tx pgx.Tx) error {
