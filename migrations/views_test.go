@@ -1,6 +1,7 @@
 package migrations_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -148,7 +149,10 @@ func TestKinds(t *testing.T) {
 
 func TestQueues(t *testing.T) {
 	t.Parallel()
-	tx := testdb.Tx(t)
+	// A database of its own: one transaction at a time counts in each.
+	tx, err := testdb.Pool(t).Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, tx.Rollback(context.WithoutCancel(t.Context()))) }()
 
 	exec(t, tx, `INSERT INTO towpath.river_queue (name) VALUES ('default'), ('empty')`)
 	put(t, tx, "available", "scheduled_at", "now() - interval '5 minutes'")
