@@ -263,13 +263,13 @@ func TestDrainEndsWithItsContextToo(t *testing.T) {
 	c := config(jobstest.DB(t))
 	c.Drain, c.Grace = true, time.Millisecond
 	client := inserter(t, c)
+	put(t, client, taskArgs{}) // there is work before anybody looks for it
 	began := make(chan struct{}, 1)
 	stop, ended := run(t, c, bundleOf(func(ctx context.Context, _ *river.Job[taskArgs]) error {
 		began <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
 	}))
-	put(t, client, taskArgs{})
 	receive(t, began)
 	stop()
 	require.NoError(t, receive(t, ended))
