@@ -179,6 +179,23 @@ func TestCompleteTxRolledBack(t *testing.T) {
 	require.Equal(t, map[string]int{"started": 2, "retried": 1, "completed": 1}, r.counters(t, "default"))
 }
 
+// TestPoisonedReport: what Postgres cannot store may come after the end of the job, too.
+func TestPoisonedReport(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	a := r.actor(t, "a")
+	id := a.insert(t, jobs(3)...)
+	a.fetch(t, 3)
+	require.NoError(t, pgx.BeginFunc(t.Context(), r.pool, func(tx pgx.Tx) error {
+		_, err := a.finishTx(t.Context(), tx, completed(id[0]), completed(id[1]), completed(id[2]))
+		return err
+	}))
+	require.Len(t, a.finish(t, completedWith(id[0], `{"output": "a\u0000b"}`), completedWith(id[1], `{"fine": 1}`), completed(id[2])), 3)
+	require.JSONEq(t, `{"output": "a\ufffdb"}`, string(r.get(t, id[0]).Metadata))
+	require.JSONEq(t, `{"fine": 1}`, string(r.get(t, id[1]).Metadata))
+	require.Len(t, a.finish(t, completedWith(id[0], `{"output": 1e400000}`), completed(id[1])), 2)
+}
+
 // TestNothingStaysHeld runs a thousand jobs of every fate through one client.
 func TestNothingStaysHeld(t *testing.T) {
 	t.Parallel()

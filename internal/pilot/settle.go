@@ -2,6 +2,7 @@ package pilot
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river/riverdriver"
@@ -54,19 +55,30 @@ SELECT JOB_COLUMNS_OF_L FROM reading AS asked CROSS JOIN LATERAL (
 // ended it, which a handler may have got from somewhere else, and the database's clock may be set.
 const answerSlack = time.Hour
 
+// answerBatch is how many jobs one statement looks up. Of a day of history that was not analyzed yet, the planner expects
+// every id thousands of times; more ids than this, and reading all of the day looks cheaper to it.
+const answerBatch = 500
+
 // answer looks up jobs that no longer run. Metadata that Postgres cannot store is cleaned, or else left out.
 func (x *Executor) answer(ctx context.Context, schema string, endings []ending) ([]*rivertype.JobRow, error) {
-	rows, err := x.answerOnce(ctx, schema, endings)
-	for _, mend := range []func(*ending){func(e *ending) { e.merge = cleanJSON(e.merge) }, func(e *ending) { e.merge = nil }} {
-		if !unstorable(err) || x.inTx {
-			break
+	answered := make([]*rivertype.JobRow, 0, len(endings))
+	for batch := range slices.Chunk(endings, answerBatch) {
+		rows, err := x.answerOnce(ctx, schema, batch)
+		for _, mend := range []func(*ending){func(e *ending) { e.merge = cleanJSON(e.merge) }, func(e *ending) { e.merge = nil }} {
+			if !unstorable(err) || x.inTx {
+				break
+			}
+			for i := range batch {
+				mend(&batch[i])
+			}
+			rows, err = x.answerOnce(ctx, schema, batch)
 		}
-		for i := range endings {
-			mend(&endings[i])
+		if err != nil {
+			return nil, err
 		}
-		rows, err = x.answerOnce(ctx, schema, endings)
+		answered = append(answered, rows...)
 	}
-	return rows, err
+	return answered, nil
 }
 
 func (x *Executor) answerOnce(ctx context.Context, schema string, endings []ending) ([]*rivertype.JobRow, error) {
