@@ -19,7 +19,7 @@ import (
 )
 
 // rowsOfPlans is how many jobs there are in each table while plans are looked at. TOWPATH_TEST_ROWS=10000000 is the
-// large form, for which `go test -timeout 30m -run TestPlans` is enough time.
+// large form, for which `go test -timeout 60m -run TestPlans` is enough time.
 func rowsOfPlans(t *testing.T) int {
 	t.Helper()
 	given := os.Getenv("TOWPATH_TEST_ROWS")
