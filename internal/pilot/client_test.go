@@ -150,9 +150,14 @@ func TestClientMixed(t *testing.T) {
 	require.Equal(t, each, kinds[river.EventKindJobSnoozed])
 	require.Equal(t, (1+1+2+2)*each, kinds[river.EventKindJobFailed], "tx rolled back, fail once, and twice discard and panic")
 	require.Eventually(t, func() bool { return pilot.HeldOf(client) == 0 }, soon, tick)
+	counters := r.counters(t, river.QueueDefault)
+	// A job that is due again at once may be fetched before its last attempt is let go here; it is handed back then, and
+	// counted both ways.
+	counters["started"] -= counters["interrupted"]
+	delete(counters, "interrupted")
 	require.Equal(t, map[string]int{
 		"started": n + (1+1+1+1+1)*each, "completed": 6 * each, "cancelled": each, "discarded": 2 * each, "snoozed": each, "retried": 4 * each,
-	}, r.counters(t, river.QueueDefault))
+	}, counters)
 	var live int
 	r.queryRow(t, `SELECT count(*) FROM towpath.river_job`)(&live)
 	require.Zero(t, live)
