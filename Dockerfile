@@ -3,6 +3,7 @@ FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
+# With .git, from which the binary has the commit that `/app version` names.
 COPY . .
 ARG APP=./cmd/towpath
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /out/app "$APP"

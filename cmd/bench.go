@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +47,9 @@ func (p *Program) benchOf(scenario bench.Scenario) *cobra.Command {
 	}
 	flags := c.Flags()
 	flags.IntVar(&opts.Rounds, "rounds", defaults.Rounds, "how often each contender is measured")
+	if len(scenario.Cases) > 0 {
+		flags.StringSliceVar(&opts.Cases, "case", nil, "measure this table alone: "+strings.Join(scenario.Cases, ", ")+"; repeat it for several (default all)")
+	}
 	flags.IntVar(&opts.Workers, "workers", 0, "slots of every contender (default as configured; 2,000 for River)")
 	flags.StringVar(&opts.svg, "svg", "", "write a chart to this file")
 	flags.StringVar(&opts.profile, "cpuprofile", "", "write a CPU profile of Towpath's first round to this file")
@@ -74,7 +78,7 @@ func (p *Program) bench(ctx context.Context, name string, opts *benchOptions) (e
 	if opts.Config, err = p.config(); err != nil {
 		return err
 	}
-	opts.Worker, opts.Progress = app.WorkerConfig, p.stderr
+	opts.Worker, opts.Memory, opts.Progress = app.WorkerConfig, app.MemorySettings(opts.Config), p.stderr
 	if opts.profile != "" {
 		file, err := os.Create(opts.profile)
 		if err != nil {

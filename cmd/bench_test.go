@@ -44,5 +44,5 @@ func TestBenchNamesItsBenchmarks(t *testing.T) {
 	p := newProgram(nil)
 	p.stderr = errs
 	require.Equal(t, ExitUsage, p.run(t.Context(), []string{"bench"}))
-	require.Contains(t, errs.String(), "burst, horizon, idle, insert, large, latency, sustain, work")
+	require.Contains(t, errs.String(), "burst, horizon, idle, insert, large, latency, schedules, sustain, work")
 }

@@ -11,7 +11,7 @@
 // # Contract of a command
 //
 //   - Exit codes: 0 done, 1 failed, 2 wrong usage (an unknown flag, command or argument, or configuration that cannot
-//     be used).
+//     be used). exec returns the exit code of the command that it runs.
 //   - Results go to standard output, everything else to standard error. An error is one line, "towpath: …", that names
 //     the value and the remedy.
 //   - --json makes the result JSON, for programs.
@@ -33,6 +33,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/towpath/towpath/internal/config"
+	"github.com/towpath/towpath/internal/vet"
 	"github.com/towpath/towpath/workers"
 )
 
@@ -80,8 +81,11 @@ func WithEnvironment(defaults map[string]string) Option {
 }
 
 // Main runs the command that the process's arguments name and returns the exit code. The bundle holds the workers of
-// the roles worker, all and dev; nil is an empty one. Main handles signals; call it once, from main.
+// the roles worker, all and dev, beside the built-in kinds (package workers/builtin); nil is an empty one. Main handles signals; call it once, from main.
 func Main(bundle *workers.Bundle, opts ...Option) int {
+	if vet.IsTool(os.Args[1:]) {
+		vet.Tool() // called by `go vet` on behalf of our command vet; does not return
+	}
 	ctx, done := handleSignals(context.Background())
 	defer done()
 	return newProgram(bundle, opts...).run(ctx, os.Args[1:])
@@ -126,6 +130,9 @@ var continuation = regexp.MustCompile(`\n\s+`)
 func (p *Program) exit(err error) int {
 	if err == nil {
 		return ExitOK
+	}
+	if passed, ok := errors.AsType[exitCodeError](err); ok {
+		return passed.code
 	}
 	if _, silent := errors.AsType[*silentError](err); !silent {
 		for line := range strings.SplitSeq(continuation.ReplaceAllString(err.Error(), " "), "\n") {
@@ -174,9 +181,6 @@ func (p *Program) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       readBuild().String(),
-		CompletionOptions: cobra.CompletionOptions{
-			HiddenDefaultCmd: true,
-		},
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "print the result as JSON")
@@ -194,10 +198,12 @@ func (p *Program) root() *cobra.Command {
 	for _, builder := range p.builders {
 		p.add(root, groupApp, builder(p))
 	}
-	p.add(root, groupRun, p.workerCommand(), p.schedulerCommand(), p.apiCommand(), p.allCommand(), p.devCommand())
-	p.add(root, groupUse, p.jobsCommand(), p.benchCommand())
-	p.add(root, groupSet, p.migrateCommand(), p.configCommand(), p.pgCommand(), p.versionCommand())
+	p.add(root, groupRun, p.workerCommand(), p.schedulerCommand(), p.apiCommand(), p.allCommand(), p.devCommand(), p.execCommand())
+	p.add(root, groupUse, p.statusCommand(), p.topCommand(), p.jobsCommand(), p.enqueueCommand(), p.schedulesCommand(), p.checksCommand(), p.probesCommand(), p.alertsCommand(), p.whyCommand(),
+		p.queuesCommand(), p.kindsCommand(), p.failuresCommand(), p.processesCommand(), p.doctorCommand(), p.monitorCommand(), p.benchCommand())
+	p.add(root, groupSet, p.newCommand(), p.migrateCommand(), p.configCommand(), p.pgCommand(), p.manCommand(), p.vetCommand(), p.versionCommand())
 	p.addDefault(root)
+	root.SetCompletionCommandGroupID(groupSet)
 	root.SetHelpFunc(p.help(root.HelpFunc()))
 	return root
 }

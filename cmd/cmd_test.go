@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +50,7 @@ type napWorker struct {
 }
 
 func (w *napWorker) Work(ctx context.Context, job *river.Job[napArgs]) error {
+	workers.Logger(ctx).InfoContext(ctx, "napping", slog.Int("millis", job.Args.Millis))
 	if job.Args.Fail != "" {
 		return workers.Permanent(errors.New(job.Args.Fail))
 	}
@@ -140,6 +142,8 @@ func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/script/*.txtar")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
+	checkout, err := filepath.Abs("..")
+	require.NoError(t, err)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			t.Parallel()
@@ -152,6 +156,7 @@ func TestScripts(t *testing.T) {
 					env.Setenv("TOWPATH_DATABASE_URL", url)
 					env.Setenv("TOWPATH_LISTEN", "127.0.0.1:0")
 					env.Setenv("TZ", "UTC")
+					env.Setenv("CHECKOUT", checkout)
 					return nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "sql": sql},

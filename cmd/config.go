@@ -19,6 +19,7 @@ func (p *Program) configCommand() *cobra.Command {
 		Example: "  towpath config\n  TOWPATH_GRACE=1m towpath config --json",
 		RunE:    func(*cobra.Command, []string) error { return p.printConfig() },
 	}
+	p.returns(c, []config.Variable{})
 	return reads(c, config.Groups()...)
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/towpath/towpath/internal/config"
+	"github.com/towpath/towpath/internal/doctor"
 	"github.com/towpath/towpath/internal/pgdev"
 )
 
@@ -23,7 +24,7 @@ func (p *Program) devCommand() *cobra.Command {
 			if err := p.Dev(c.Context(), data); err != nil {
 				return err
 			}
-			return p.serve(c.Context(), serveOptions{roles: p.allRoles(), dev: true})
+			return p.serve(c.Context(), serveOptions{roles: allRoles(), dev: true})
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "directory of the private Postgres (default TOWPATH_DATA_DIR)")
@@ -50,7 +51,21 @@ func (p *Program) Dev(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return migrator.Up(ctx)
+	if err := migrator.Up(ctx); err != nil || p.server == nil {
+		return err
+	}
+	return p.checkBuild(ctx)
+}
+
+// checkBuild refuses a private database that another build of the program has made, before something odd does. Until a
+// release, migrations change in place.
+func (p *Program) checkBuild(ctx context.Context) error {
+	missing, err := doctor.Missing(ctx, p.pool)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	return fmt.Errorf("the private database was made by another build, with other migrations: %d objects are missing, among them the %s; "+
+		"start with an empty directory by --data DIR, or remove %s", len(missing), missing[0], p.server.Dir)
 }
 
 func (p *Program) startPostgres(ctx context.Context, cfg *config.Config, dir string) error {

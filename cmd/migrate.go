@@ -21,12 +21,43 @@ func (p *Program) migrateCommand() *cobra.Command {
 	c.AddCommand(p.migrateUp(), p.migrateDown(), p.migrateStatus(), p.migrateSQL(), p.migrateAdopt())
 	for _, sub := range c.Commands() {
 		reads(sub, config.GroupDatabase)
+		switch sub.Name() {
+		case "status":
+			p.quietFlag(sub, "print nothing: the exit code says it")
+			p.returns(sub, migrationList{})
+		case "sql":
+			p.returns(sub, migrationSQL{})
+		default:
+			p.quietFlag(sub, "print nothing")
+			p.returns(sub, schemaView{})
+		}
 	}
 	return c
 }
 
+// schemaView is how the schema stands, as --json prints it.
+type schemaView struct {
+	State   migrate.State `json:"state" about:"older: migrations are missing; current; newer than this program"`
+	Missing []string      `json:"missing" about:"migrations that are not applied"`
+	Unknown []string      `json:"unknown" about:"migrations that are applied and that this program does not know"`
+}
+
+// migrationList is the result of migrate status --json, and migrationSQL that of migrate sql --json.
+type (
+	migrationList struct {
+		Migrations []migrate.Migration `json:"migrations" about:"by line and number"`
+	}
+	migrationSQL struct {
+		SQL string `json:"sql" about:"a script for psql"`
+	}
+)
+
 // report tells the steps of a migration.
-func (p *Program) report(line string) { p.note("%s", line) }
+func (p *Program) report(line string) {
+	if !p.quiet {
+		p.note("%s", line)
+	}
+}
 
 func (p *Program) migrateUp() *cobra.Command {
 	return &cobra.Command{
@@ -55,9 +86,9 @@ func (p *Program) printCheck(c *cobra.Command, migrator *migrate.Migrator) error
 		return err
 	}
 	if p.json {
-		return p.printJSON(map[string]any{"state": check.State, "missing": orEmpty(check.Missing), "unknown": orEmpty(check.Unknown)})
+		return p.printJSON(schemaView{State: check.State, Missing: orEmpty(check.Missing), Unknown: orEmpty(check.Unknown)})
 	}
-	fmt.Fprintf(p.stdout, "schema towpath: %s\n", check.State)
+	p.tell("schema towpath: %s", check.State)
 	return nil
 }
 
@@ -128,7 +159,10 @@ func (p *Program) migrateStatus() *cobra.Command {
 
 func (p *Program) printMigrations(all []migrate.Migration) error {
 	if p.json {
-		return p.printJSON(map[string]any{"migrations": all})
+		return p.printJSON(migrationList{Migrations: orEmpty(all)})
+	}
+	if p.quiet {
+		return nil
 	}
 	rows := make([][]string, 0, len(all))
 	for _, migration := range all {
@@ -162,7 +196,7 @@ func (p *Program) migrateSQL() *cobra.Command {
 				return err
 			}
 			if p.json {
-				return p.printJSON(map[string]string{"sql": sql})
+				return p.printJSON(migrationSQL{SQL: sql})
 			}
 			fmt.Fprint(p.stdout, sql)
 			return nil

@@ -3,10 +3,13 @@ package cmd
 import (
 	"encoding/json"
 	"fmt"
-	"io"
+	"math"
+	"slices"
 	"strings"
-	"text/tabwriter"
+	"time"
 	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 )
 
 // printJSON prints a result for programs: one value, indented.
@@ -25,18 +28,92 @@ func (p *Program) note(format string, args ...any) {
 	fmt.Fprintf(p.stderr, format+"\n", args...)
 }
 
-// table prints rows in columns of equal width. Cells must hold no tabs or line breaks; cell takes care of that.
-func table(out io.Writer, header []string, rows [][]string) error {
-	columns := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for _, row := range append([][]string{header}, rows...) {
-		// The last cell ends the line without a tab, and tabwriter then leaves it as it is.
-		if _, err := fmt.Fprintln(columns, strings.Join(row, "\t")); err != nil {
-			return fmt.Errorf("print a table: %w", err)
+// tell prints a line that says what was done, unless --quiet was given.
+func (p *Program) tell(format string, args ...any) {
+	if !p.quiet {
+		fmt.Fprintf(p.stdout, format+"\n", args...)
+	}
+}
+
+// quietFlag adds --quiet to a command.
+func (p *Program) quietFlag(c *cobra.Command, usage string) {
+	c.Flags().BoolVarP(&p.quiet, "quiet", "q", false, usage)
+}
+
+// noteNext says how to see the next page.
+func (p *Program) noteNext(next *string) {
+	if next != nil {
+		p.note("There are more: --after %s", *next)
+	}
+}
+
+// record prints names and values, one pair a line and in full.
+func (p *Program) record(title []string, rows [][]string) error {
+	width := len(title[0])
+	for _, row := range rows {
+		width = max(width, len(row[0]))
+	}
+	look := screenOf(p.stdout)
+	for i, row := range append([][]string{title}, rows...) {
+		name, value := fmt.Sprintf("%-*s", width, row[0]), orDash(row[1])
+		if look.color {
+			name = headStyle.Render(name)
+			value = paint(row[0], value, i == 0)
+		}
+		if _, err := fmt.Fprintf(p.stdout, "%s%s%s\n", name, gap, value); err != nil {
+			return fmt.Errorf("print a record: %w", err)
 		}
 	}
-	if err := columns.Flush(); err != nil {
-		return fmt.Errorf("print a table: %w", err)
+	return nil
+}
+
+// pageFlags are the flags of a list that is read as a whole and shown by pages.
+type pageFlags struct {
+	limit int
+	after string
+}
+
+func (f *pageFlags) addTo(c *cobra.Command, limit int, last string) {
+	c.Flags().IntVar(&f.limit, "limit", limit, "how many, from 1")
+	c.Flags().StringVar(&f.after, "after", "", "the next page: "+last+" of the page before")
+}
+
+// paginate returns the page of a list that begins after the item of that key, and the key of its last item when more
+// follow.
+func paginate[T any](f pageFlags, items []T, key func(T) string) ([]T, *string, error) {
+	if f.limit < 1 {
+		return nil, nil, usagef("--limit %d: give a number from 1", f.limit)
 	}
+	if f.after != "" {
+		at := slices.IndexFunc(items, func(item T) bool { return key(item) == f.after })
+		if at < 0 {
+			return nil, nil, fmt.Errorf("--after %q: the list has no such entry (any more); begin again without --after", f.after)
+		}
+		items = items[at+1:]
+	}
+	if len(items) <= f.limit {
+		return orEmpty(items), nil, nil
+	}
+	last := key(items[f.limit-1])
+	return items[:f.limit], &last, nil
+}
+
+// printList prints the page of a list: page as JSON, or the key of each item on a line, or a table, and how to see the next.
+func printList[T any](p *Program, page any, items []T, next *string, key func(T) string, look func([]T) (header []string, rows [][]string)) error {
+	switch {
+	case p.json:
+		return p.printJSON(page)
+	case p.quiet:
+		for _, item := range items {
+			fmt.Fprintln(p.stdout, key(item))
+		}
+	default:
+		header, rows := look(items)
+		if err := table(p.stdout, header, rows); err != nil {
+			return err
+		}
+	}
+	p.noteNext(next)
 	return nil
 }
 
@@ -65,4 +142,45 @@ func wrap(text, indent string, width int) string {
 	}
 	b.WriteString(line + "\n")
 	return b.String()
+}
+
+// moment prints a time for people, in their own zone.
+func moment(at *time.Time) string {
+	if at == nil || at.IsZero() {
+		return "-"
+	}
+	return at.Local().Format(time.DateTime)
+}
+
+// orDash stands in for a text that is empty.
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// seconds makes a duration that may be missing, NaN, a number for JSON.
+func seconds(s float64) *float64 {
+	if math.IsNaN(s) {
+		return nil
+	}
+	return &s
+}
+
+// span prints seconds for people, with two or three figures that count.
+func span(s *float64) string {
+	if s == nil {
+		return "-"
+	}
+	d := time.Duration(*s * float64(time.Second))
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	case d < 48*time.Hour:
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
 }

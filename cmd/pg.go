@@ -34,12 +34,13 @@ func (p *Program) pgCommand() *cobra.Command {
 				return err
 			}
 			if p.json {
-				return p.printJSON(map[string]string{"url": address})
+				return p.printJSON(connection{URL: address})
 			}
 			fmt.Fprintln(p.stdout, address)
 			return nil
 		},
 	}, config.GroupDatabase, config.GroupDevelopment)
+	p.returns(address, connection{})
 	psql := reads(&cobra.Command{
 		Use:     "psql [-- ARGUMENT...]",
 		Short:   "Open psql on the database",
@@ -56,6 +57,11 @@ func (p *Program) pgCommand() *cobra.Command {
 	}, config.GroupDatabase, config.GroupDevelopment)
 	c.AddCommand(address, psql)
 	return c
+}
+
+// connection is the result of pg url --json.
+type connection struct {
+	URL string `json:"url" about:"the connection string, with its password"`
 }
 
 // reach returns the database's connection string, and for a private Postgres the directory of its binaries.

@@ -117,6 +117,14 @@ func shopDatabase(t *testing.T) (*pgxpool.Pool, *jobs.Client, []string) {
 	return pool, client, env
 }
 
+// napping waits until the process has begun with jobs, which is a moment after the database says that they run.
+func (p *process) napping(t *testing.T, ids ...int64) {
+	t.Helper()
+	for _, id := range ids {
+		p.line(t, fmt.Sprintf(`"msg":"napping","job_id":%d,`, id))
+	}
+}
+
 // enqueue inserts naps and waits until they run.
 func enqueue(t *testing.T, client *jobs.Client, naps ...napArgs) []int64 {
 	t.Helper()
@@ -149,6 +157,7 @@ func TestSignals(t *testing.T) {
 			p := launch(t, append(env, "TOWPATH_GRACE=3s"), "shop", "worker")
 			p.line(t, "towpath started")
 			ids := enqueue(t, client, napArgs{Millis: 1500}, napArgs{Millis: 600_000})
+			p.napping(t, ids...)
 			require.NoError(t, p.Process.Signal(signal))
 			p.line(t, `"msg":"waiting for running jobs","running":2`)
 
@@ -179,6 +188,7 @@ func TestSecondSignal(t *testing.T) {
 	p := launch(t, append(env, "TOWPATH_GRACE=10m"), "shop", "worker")
 	p.line(t, "towpath started")
 	ids := enqueue(t, client, napArgs{Millis: 600_000})
+	p.napping(t, ids...)
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	p.line(t, "waiting for running jobs")
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
@@ -196,6 +206,7 @@ func TestDeafHandler(t *testing.T) {
 	p := launch(t, append(env, "TOWPATH_GRACE=1s"), "shop", "worker")
 	p.line(t, "towpath started")
 	ids := enqueue(t, client, napArgs{Millis: 600_000, Deaf: true})
+	p.napping(t, ids...)
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	require.Equal(t, 1, p.end(t))
 	p.line(t, "shop: stop working jobs: 1 handlers ignored cancellation and still run, 1 jobs were handed back")
@@ -215,9 +226,11 @@ func TestClosedLog(t *testing.T) {
 	p.Stderr, p.Stdout = writer, writer
 	require.NoError(t, p.Start())
 	require.NoError(t, writer.Close())
-	started, err := bufio.NewReader(reader).ReadString('\n')
-	require.NoError(t, err)
-	require.Contains(t, started, "towpath started")
+	lines := bufio.NewReader(reader)
+	for started := ""; !strings.Contains(started, "towpath started"); {
+		started, err = lines.ReadString('\n')
+		require.NoError(t, err)
+	}
 	ids := enqueue(t, client, napArgs{Millis: 1000})
 	require.NoError(t, reader.Close())
 	require.NoError(t, p.Process.Signal(os.Interrupt))

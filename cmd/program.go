@@ -35,6 +35,8 @@ type Program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	json           bool
+	quiet          bool
+	results        map[*cobra.Command]any // what --json prints, by command
 
 	cfg    *config.Config
 	logger *slog.Logger
@@ -44,6 +46,14 @@ type Program struct {
 
 // JSON reports whether --json was given.
 func (p *Program) JSON() bool { return p.json }
+
+// returns notes what a command prints with --json, for the documentation and its test.
+func (p *Program) returns(c *cobra.Command, result any) {
+	if p.results == nil {
+		p.results = map[*cobra.Command]any{}
+	}
+	p.results[c] = result
+}
 
 // config reads the configuration once.
 func (p *Program) config() (*config.Config, error) {
@@ -102,7 +112,9 @@ func (p *Program) Client(ctx context.Context) (*jobs.Client, error) {
 	if err := p.requireSchema(ctx); err != nil {
 		return nil, err
 	}
-	return jobs.NewClient(pool, &jobs.Config{ArgsWarnBytes: orNever(p.cfg.Args.WarnBytes), ArgsMaxBytes: orNever(p.cfg.Args.MaxBytes)})
+	return jobs.NewClient(pool, &jobs.Config{
+		ArgsWarnBytes: orNever(p.cfg.Args.WarnBytes), ArgsMaxBytes: orNever(p.cfg.Args.MaxBytes), SeparateInserts: !bool(p.cfg.Insert.Coalesce),
+	})
 }
 
 // orNever turns "0: never" into the package's "negative: never".

@@ -17,8 +17,12 @@ import (
 
 // What roles read.
 var (
-	baseGroups = []config.Group{config.GroupDatabase, config.GroupProcess, config.GroupHTTP}
-	workGroups = []config.Group{config.GroupDatabase, config.GroupProcess, config.GroupWork, config.GroupJobs, config.GroupRetention, config.GroupHTTP}
+	baseGroups = []config.Group{config.GroupDatabase, config.GroupProcess, config.GroupHTTP, config.GroupChecks, config.GroupMonitoring, config.GroupNotifiers}
+	workGroups = []config.Group{
+		config.GroupDatabase, config.GroupProcess, config.GroupWork, config.GroupJobs, config.GroupRetention, config.GroupKinds, config.GroupHTTP,
+		config.GroupChecks,
+		config.GroupMonitoring, config.GroupNotifiers,
+	}
 )
 
 func (p *Program) workerCommand() *cobra.Command {
@@ -26,7 +30,8 @@ func (p *Program) workerCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "worker",
 		Short: "Work jobs",
-		Long: "Work the queues of TOWPATH_QUEUES with this program's workers, until a signal ends it.\n\n" +
+		Long: "Work the queues of TOWPATH_QUEUES with this program's workers and the built-in kinds http, sql and shell,\n" +
+			"until a signal ends it.\n\n" +
 			"SIGTERM, SIGINT and SIGHUP: stop fetching, let running jobs end within TOWPATH_GRACE, hand the rest back\n" +
 			"without using up an attempt. A second signal hands them back at once.",
 		Example: "  TOWPATH_QUEUES=default=100,mail=20 towpath worker\n  towpath worker --drain   # in a cron job or a serverless function",
@@ -56,8 +61,8 @@ func (p *Program) schedulerCommand() *cobra.Command {
 func (p *Program) apiCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "api",
-		Short:   "Serve HTTP: health, readiness, metrics",
-		Long:    "Serve HTTP on TOWPATH_LISTEN and work nothing:\n\n  /healthz  the process is alive\n  /readyz   it can do its work\n  /metrics  Prometheus",
+		Short:   "Serve HTTP: health, readiness, metrics, pings of checks",
+		Long:    "Serve HTTP on TOWPATH_LISTEN and work nothing:\n\n  /healthz  the process is alive\n  /readyz   it can do its work\n  /metrics  Prometheus\n  /ping/    checks of what other systems run",
 		Example: "  TOWPATH_LISTEN=127.0.0.1:8080 towpath api\n  curl -s 127.0.0.1:8080/readyz",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return p.serve(c.Context(), serveOptions{roles: []app.Role{app.API}})
@@ -70,22 +75,16 @@ func (p *Program) allCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "all",
 		Short:   "All roles in one process: api, scheduler and worker",
-		Long:    "Run the roles api, scheduler and worker in one process. A program without workers runs the other two.",
+		Long:    "Run the roles api, scheduler and worker in one process.",
 		Example: "  TOWPATH_DATABASE_URL=postgres://towpath@localhost/towpath towpath all",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return p.serve(c.Context(), serveOptions{roles: p.allRoles()})
+			return p.serve(c.Context(), serveOptions{roles: allRoles()})
 		},
 	}
 	return reads(c, workGroups...)
 }
 
-// allRoles are all roles that this program can play.
-func (p *Program) allRoles() []app.Role {
-	if len(p.bundle.Kinds()) == 0 {
-		return []app.Role{app.API, app.Scheduler}
-	}
-	return []app.Role{app.API, app.Scheduler, app.Worker}
-}
+func allRoles() []app.Role { return []app.Role{app.API, app.Scheduler, app.Worker} }
 
 // serveOptions say how roles run.
 type serveOptions struct {
@@ -132,7 +131,7 @@ func (p *Program) start(ctx context.Context, opts serveOptions) (*Running, error
 	}
 	warnUnknown(ctx, logger)
 	a, err := app.New(cfg, p.bundle, opts.roles, app.Options{
-		Logger: logger, Version: readBuild().Version, Migrations: p.migrations, Prepare: p.prepare, AnyPort: opts.dev,
+		Logger: logger, Application: p.name, Version: readBuild().Version, Migrations: p.migrations, Prepare: p.prepare, AnyPort: opts.dev,
 	})
 	if err != nil {
 		return nil, err
@@ -147,7 +146,7 @@ func (p *Program) start(ctx context.Context, opts serveOptions) (*Running, error
 // StartAll brings all roles up in this process, for a command of yours that works beside them: it fails when a step
 // does, and then nothing runs. On loopback HTTP falls back to any free port. Call Stop when done.
 func (p *Program) StartAll(ctx context.Context) (*Running, error) {
-	return p.start(ctx, serveOptions{roles: p.allRoles(), dev: true})
+	return p.start(ctx, serveOptions{roles: allRoles(), dev: true})
 }
 
 // warnUnknown tells of variables that are most likely misspelt.

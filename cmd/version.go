@@ -10,11 +10,11 @@ import (
 
 // build says what this program was made of.
 type build struct {
-	Version  string `json:"version"` // of the module, "devel" when built from a work tree
-	Commit   string `json:"commit"`  // "" when unknown
-	Modified bool   `json:"modified"`
-	Go       string `json:"go"`
-	Platform string `json:"platform"`
+	Version  string `json:"version" about:"the version; devel when built from a work tree"`
+	Commit   string `json:"commit" about:"what it was built from; empty when unknown"`
+	Modified bool   `json:"modified" about:"whether the work tree had changes beside the commit"`
+	Go       string `json:"go" about:"the version of Go"`
+	Platform string `json:"platform" about:"operating system and architecture"`
 }
 
 // readBuild reads what the toolchain wrote into the binary.
@@ -53,7 +53,7 @@ func (b build) String() string {
 }
 
 func (p *Program) versionCommand() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:     "version",
 		Short:   "Print version, commit and Go version",
 		Long:    "Print the version of this program, the commit it was built from, and the Go that built it.",
@@ -66,4 +66,6 @@ func (p *Program) versionCommand() *cobra.Command {
 			return nil
 		},
 	}
+	p.returns(c, build{})
+	return c
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// ErrArgsTooLarge is returned by every insert of a job whose encoded args exceed Config.ArgsMaxBytes. Keep what is
+// ErrArgsTooLarge is in the InputError that is returned by every insert of a job whose encoded args exceed Config.ArgsMaxBytes. Keep what is
 // large in a table or a file store, and its key in the args.
 var ErrArgsTooLarge = errors.New("args too large")
 
@@ -29,6 +29,9 @@ type ArgsError struct {
 	// Problem says what is wrong with it.
 	Problem string
 }
+
+// SQLState returns the code with which the database refuses the same.
+func (e *ArgsError) SQLState() string { return "22P05" }
 
 func (e *ArgsError) Error() string {
 	return fmt.Sprintf("insert job %q: %s %s", e.Kind, e.Path, e.Problem)
@@ -61,13 +64,19 @@ func newArgsCheck(warnBytes, maxBytes int, logger *slog.Logger) *argsCheck {
 func (c *argsCheck) InsertBegin(ctx context.Context, params *rivertype.JobInsertParams) error {
 	size := len(params.EncodedArgs)
 	if c.maxBytes > 0 && size > c.maxBytes {
-		return fmt.Errorf("insert job %q: %d bytes of args, limit %d: %w", params.Kind, size, c.maxBytes, ErrArgsTooLarge)
+		return &InputError{
+			Kind: params.Kind, Parameter: "args", Message: fmt.Sprintf("args of %d bytes must not exceed %d", size, c.maxBytes),
+			Hint: "Keep the data in a table of your own and its key in args.", err: ErrArgsTooLarge,
+		}
 	}
 	if c.warnBytes > 0 && size > c.warnBytes && c.mayWarn(params.Kind) {
 		c.logger.WarnContext(ctx, "job args are large",
 			slog.String("kind", params.Kind), slog.Int("bytes", size), slog.Int("warn_bytes", c.warnBytes))
 	}
 	if err := checkDocument(params.Kind, "args", params.EncodedArgs, params.Args); err != nil {
+		return err
+	}
+	if err := checkBuiltin(params.Kind, params.Args); err != nil {
 		return err
 	}
 	return checkDocument(params.Kind, "metadata", params.Metadata, nil)

@@ -44,7 +44,7 @@ func TestArgsTooLargeAreRefusedByEveryInsert(t *testing.T) {
 	for name, insert := range inserts {
 		err := insert()
 		require.ErrorIs(t, err, jobs.ErrArgsTooLarge, name)
-		require.ErrorContains(t, err, `insert job "note": 65537 bytes of args, limit 65536`, name)
+		require.ErrorContains(t, err, `insert job "note": args of 65537 bytes must not exceed 65536`, name)
 	}
 	// The refusal came before anything was sent, so the transaction is as good as new.
 	jobstest.RequireNotInserted(t, tx, noteArgs{}, nil)

@@ -6,8 +6,8 @@
 //
 //   - Defaults: the schema "towpath", fetching of known kinds only, history of three days (thirty for jobs that failed
 //     for good), retries with jitter and a cap, and waking that takes milliseconds.
-//   - Args that the database could not keep are refused before they are sent, with the path of the bad value; large
-//     args are warned about, then refused.
+//   - What breaks a rule is refused before it is sent, in the words of the SQL functions; args that the database could
+//     not keep with the path of the bad value. Large args are warned about, then refused.
 //   - Client.Await returns a job's end and its output.
 //
 // A client without Queues only inserts and asks. Working jobs is what package workers is for.
@@ -15,6 +15,7 @@ package jobs
 
 import (
 	"cmp"
+	"context"
 	"database/sql"
 	"fmt"
 	"log/slog"
@@ -45,11 +46,10 @@ const (
 	CancelledRetentionDefault = 3 * 24 * time.Hour
 	DiscardedRetentionDefault = 30 * 24 * time.Hour
 
-	// FetchCooldownDefault is the least time between two fetches of a queue.
+	// FetchCooldownDefault is the least time between two fetches of a queue from the database.
 	//
-	// A fetch starts at most as many jobs as the queue has free slots, so slots divided by the cooldown bound the rate:
-	// River's 100 ms let 100 slots start a thousand jobs a second. The price of a short one is paid only while jobs
-	// arrive one by one, a fetch each; when they arrive faster, or the slots are full, each fetch brings several.
+	// The price of a short one is paid only while jobs arrive one by one, a fetch each; when they arrive faster, or the
+	// slots are full, each fetch brings several. River's 100 ms let 100 slots start a thousand jobs a second.
 	FetchCooldownDefault = 2 * time.Millisecond
 
 	// FetchPollIntervalDefault is how often an idle process looks for jobs that no notification has announced, which
@@ -79,8 +79,21 @@ type Config struct {
 	// ArgsMaxBytes is the size above which an insert is refused with ErrArgsTooLarge. Zero: 64 KiB. Negative: never.
 	ArgsMaxBytes int
 
+	// SeparateInserts gives each Insert and InsertMany a commit of its own.
+	//
+	// Otherwise those that come while the commit of others is under way are committed together by the next one, which is
+	// several times faster when many goroutines insert and costs nothing when few do. Each call still gets the results and
+	// errors that are its own. Jobs with unique keys, InsertMany of more than a hundred jobs, and inserts inside a
+	// transaction of the caller's always go alone, and so do all when there is insert middleware or when the pool has a
+	// PrepareConn or BeforeAcquire, which may set a role for each caller.
+	SeparateInserts bool
+
 	// Process describes this process to those who look at towpath.process. Its slots are those of Queues unless set.
 	Process driver.Process
+
+	// Lead is what else the leader does: each function runs, in a goroutine of its own, while this client leads, and
+	// returns soon after its context ends. Two clients may lead for moments, so what they do must bear that.
+	Lead []func(ctx context.Context)
 }
 
 // River returns River's configuration with Towpath's defaults and checks applied. It is for what makes its own client,
@@ -99,6 +112,9 @@ func (c *Config) River() *river.Config {
 	rc.CancelledJobRetentionPeriod = cmp.Or(rc.CancelledJobRetentionPeriod, CancelledRetentionDefault)
 	rc.DiscardedJobRetentionPeriod = cmp.Or(rc.DiscardedJobRetentionPeriod, DiscardedRetentionDefault)
 	fetchDefaults(&rc)
+	if len(rc.JobInsertMiddleware)+len(rc.WorkerMiddleware) == 0 { //nolint:staticcheck // River takes the old fields or the new one, not both
+		rc.Middleware = traceInserts(rc.Middleware)
+	}
 	rc.Hooks = append(slices.Clone(rc.Hooks), newArgsCheck(c.ArgsWarnBytes, c.ArgsMaxBytes, rc.Logger))
 	return &rc
 }
@@ -124,7 +140,10 @@ func fetchDefaults(rc *river.Config) {
 // Client inserts jobs and asks about them. It is River's client and more.
 type Client struct {
 	*river.Client[pgx.Tx]
+	// sole marks the contexts of inserts on the pool; nil with insert middleware.
+	sole      func(context.Context) context.Context
 	awaiter   *awaiter
+	rules     inputRules
 	sqlClient func() (*river.Client[*sql.Tx], error) // made at the first use
 }
 
@@ -138,18 +157,39 @@ func NewClient(pool *pgxpool.Pool, config *Config) (*Client, error) {
 	if process.Slots == nil {
 		process.Slots = slots(config.Queues)
 	}
-	own := driver.NewWithConfig(pool, &driver.Config{Process: process})
+	process.NeverLeads = config.LeaderElectionDisabled
 	rc := config.River()
+	own := driver.NewWithConfig(pool, &driver.Config{
+		Process: process, Lead: config.Lead, SeparateInserts: config.SeparateInserts, Cooldown: paced(rc.Queues),
+	})
 	sqlConfig := *rc
 	client, err := river.NewClient(own, rc)
 	if err != nil {
 		return nil, fmt.Errorf("make a job client: %w", err)
 	}
-	c := &Client{Client: client, sqlClient: sync.OnceValues(func() (*river.Client[*sql.Tx], error) { return newSQLClient(sqlConfig) })}
+	c := &Client{
+		Client:    client,
+		rules:     inputRules{anyKind: rc.SkipJobKindValidation, maxAttempts: rc.MaxAttempts}, //nolint:staticcheck // while River has it
+		sqlClient: sync.OnceValues(func() (*river.Client[*sql.Tx], error) { return newSQLClient(sqlConfig) }),
+	}
+	if !hasInsertMiddleware(&config.Config) {
+		c.sole = own.Sole
+	}
 	if pool != nil {
 		c.awaiter = newAwaiter(pool, own.GetExecutor(), client.Schema())
 	}
 	return c, nil
+}
+
+// paced takes the cooldowns from River and returns them: jobs that were fetched ahead begin without one.
+func paced(queues map[string]river.QueueConfig) map[string]time.Duration {
+	cooldowns := make(map[string]time.Duration, len(queues))
+	for name, queue := range queues {
+		cooldowns[name] = queue.FetchCooldown
+		queue.FetchCooldown = river.FetchCooldownMin
+		queues[name] = queue
+	}
+	return cooldowns
 }
 
 func slots(queues map[string]river.QueueConfig) map[string]int {

@@ -30,11 +30,15 @@ func (c *Client) InsertManySQLTx(ctx context.Context, tx *sql.Tx, params []river
 	if tx == nil {
 		return nil, errNoSQLTx
 	}
+	if err := c.rules.checkMany(params); err != nil {
+		return nil, err
+	}
 	client, err := c.sqlClient()
 	if err != nil {
 		return nil, err
 	}
-	return client.InsertManyTx(ctx, tx, params)
+	results, err := client.InsertManyTx(ctx, tx, params)
+	return results, noJSON(err)
 }
 
 // newSQLClient returns a client that does nothing but insert, with the configuration of another that may do more.

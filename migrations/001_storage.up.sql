@@ -93,6 +93,8 @@ CREATE TABLE /* TEMPLATE: schema */job_event (
 ) PARTITION BY RANGE (at);
 
 CREATE INDEX job_event_job_idx ON /* TEMPLATE: schema */job_event (job_id, id);
+-- For alerts, which look for those of the last minutes among any number of log lines.
+CREATE INDEX job_event_stuck_idx ON /* TEMPLATE: schema */job_event (at) WHERE event = 'stuck';
 
 COMMENT ON TABLE /* TEMPLATE: schema */job_event IS
     'Log lines, progress and limits of job attempts, readable while the job runs. Partitioned by day.';
@@ -223,6 +225,9 @@ CREATE TABLE /* TEMPLATE: schema */process (
     queues jsonb NOT NULL DEFAULT '{}',
     kinds text[] NOT NULL DEFAULT '{}',
     running integer NOT NULL DEFAULT 0,
+    may_lead boolean NOT NULL DEFAULT true,
+    max_conns integer NOT NULL DEFAULT 0,
+    clock_ahead interval,
     stopped_at timestamptz,
     dead_at timestamptz
 );
@@ -239,6 +244,10 @@ COMMENT ON COLUMN /* TEMPLATE: schema */process.beat_at IS 'When it last gave a 
 COMMENT ON COLUMN /* TEMPLATE: schema */process.queues IS 'Queue name to number of slots.';
 COMMENT ON COLUMN /* TEMPLATE: schema */process.kinds IS 'The kinds of job it has workers for.';
 COMMENT ON COLUMN /* TEMPLATE: schema */process.running IS 'How many jobs it held at its last beat.';
+COMMENT ON COLUMN /* TEMPLATE: schema */process.may_lead IS 'Whether it stands for leader.';
+COMMENT ON COLUMN /* TEMPLATE: schema */process.max_conns IS 'How many connections its pool opens at most; 0 when it did not say.';
+COMMENT ON COLUMN /* TEMPLATE: schema */process.clock_ahead IS
+    'How far its host''s clock was ahead of the database''s at its last beat, negative when behind, and off by the way of the message.';
 COMMENT ON COLUMN /* TEMPLATE: schema */process.stopped_at IS 'When it ended in good order.';
 COMMENT ON COLUMN /* TEMPLATE: schema */process.dead_at IS 'When another process declared it dead. The row stays until none of its jobs is left running.';
 

@@ -291,6 +291,14 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */unique_mask(text[]) IS 'Internal: uniq
 --
 -- Enqueue
 --
+-- The leader looks for due jobs when the next one is due that it knows of. A notification to the queue "@due", which no
+-- queue can be called, makes it look at once.
+CREATE FUNCTION /* TEMPLATE: schema */due_soon() RETURNS interval
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN interval '15 seconds';
+COMMENT ON FUNCTION /* TEMPLATE: schema */due_soon() IS
+    'Internal: the leader is told of jobs that fall due within this time. It finds later ones by itself.';
+
 CREATE FUNCTION /* TEMPLATE: schema */enqueue(
     kind text,
     args json DEFAULT '{}',
@@ -366,9 +374,10 @@ BEGIN
         DO UPDATE SET kind = job.kind
     RETURNING job.id, job.state, job.id <> new_id INTO id, state, skipped;
 
-    IF state = 'available' AND NOT skipped THEN
+    IF NOT skipped AND (state = 'available' OR scheduled_at < moment + /* TEMPLATE: schema */due_soon()) THEN
         -- Byte for byte what River sends, and always the same: Postgres sends equal notifications of a transaction once.
-        PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.river_insert', '{"queue": "' || queue || '"}');
+        PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.river_insert',
+            '{"queue": "' || CASE state WHEN 'available' THEN queue ELSE '@due' END || '"}');
     END IF;
 END;
 $$;
@@ -376,6 +385,16 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */enqueue IS
     'Inserts a job in the transaction of the caller, as River''s client does, and returns its id and state. skipped is true when an equal unique job was there: then id and state are that one''s and nothing was inserted. '
     'scheduled_at: not to start before; NULL or the past means now. unique_key: at most one job of the kind and key. unique_by_args, unique_args (dotted fields), unique_period, unique_queue, unique_states, unique_exclude_kind: as UniqueOpts of River, with equal keys; by args the spelling of numbers counts (2.5 is not 2.50). '
     'args and metadata are JSON objects, args of up to 64 KiB.';
+
+CREATE FUNCTION /* TEMPLATE: schema */refuse_job(n bigint, fault text[]) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = fault[2], HINT = fault[3], COLUMN = fault[1],
+        DETAIL = format('Parameter %s of job %s.', fault[1], n);
+END;
+$$;
+COMMENT ON FUNCTION /* TEMPLATE: schema */refuse_job(bigint, text[]) IS 'Internal: raises what is wrong with the n-th job of enqueue_many.';
 
 CREATE FUNCTION /* TEMPLATE: schema */enqueue_many(jobs json, OUT id bigint, OUT state text, OUT skipped boolean) RETURNS SETOF record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -386,6 +405,9 @@ AS $$
 DECLARE
     max_jobs constant integer := 50000;
     properties constant text[] := '{kind,args,queue,priority,scheduled_at,max_attempts,tags,unique_key,unique_by_args,unique_period,unique_queue,unique_states,unique_args,unique_exclude_kind,metadata}';
+    plain_properties constant text[] := '{kind,args,queue,priority,scheduled_at,max_attempts,tags,metadata}';
+    are_known boolean;
+    are_plain boolean;
     moment constant timestamptz := clock_timestamp();
     element record;
     fault text[];
@@ -404,16 +426,49 @@ BEGIN
             ERRCODE = 'invalid_parameter_value', COLUMN = 'jobs', DETAIL = 'Parameter jobs of enqueue_many.',
             HINT = 'Make several calls; they may share a transaction.';
     END IF;
-    SELECT n, json_typeof(job) AS type, key INTO element
-        FROM json_array_elements(jobs) WITH ORDINALITY AS elements (job, n)
-        LEFT JOIN json_object_keys(CASE WHEN json_typeof(job) = 'object' THEN job ELSE '{}' END) AS key ON true
-        WHERE key <> ALL (properties) OR json_typeof(job) <> 'object'
-        ORDER BY n LIMIT 1;
-    IF FOUND THEN
+    -- The jobs of a call have few properties in common. Only when one is unknown they are looked at singly.
+    SELECT coalesce(bool_and(key = ANY (properties)), true), coalesce(bool_and(key = ANY (plain_properties)), true) INTO are_known, are_plain
+        FROM (SELECT DISTINCT json_object_keys(CASE json_typeof(job) WHEN 'object' THEN job ELSE '{"": null}' END) AS key
+            FROM json_array_elements(jobs) AS elements (job)) AS keys;
+    IF NOT are_known THEN
+        SELECT n, json_typeof(job) AS type, key INTO element
+            FROM json_array_elements(jobs) WITH ORDINALITY AS elements (job, n)
+            LEFT JOIN json_object_keys(CASE WHEN json_typeof(job) = 'object' THEN job ELSE '{}' END) AS key ON true
+            WHERE key <> ALL (properties) OR json_typeof(job) <> 'object'
+            ORDER BY n LIMIT 1;
         RAISE EXCEPTION '%', CASE WHEN element.type <> 'object' THEN 'job must be a JSON object, not ' || element.type
                 ELSE 'job has the unknown property ' || /* TEMPLATE: schema */shown(element.key) END USING
             ERRCODE = 'invalid_parameter_value', COLUMN = 'jobs', DETAIL = format('Job %s of jobs.', element.n),
             HINT = 'The properties are the parameters of enqueue: ' || array_to_string(properties, ', ') || '.';
+    END IF;
+
+    IF are_plain THEN
+        -- Jobs without unique keys have nothing to meet. They are checked and inserted in one pass, in the order given; the
+        -- first one at fault ends it.
+        WITH raw AS (
+            SELECT n, kind, coalesce(args, '{}') AS args, coalesce(queue, 'default') AS queue, coalesce(priority, 1) AS priority, scheduled_at,
+                coalesce(max_attempts, 25) AS max_attempts, coalesce(tags, '{}') AS tags, coalesce(metadata, '{}') AS metadata
+            FROM ROWS FROM (json_to_recordset(jobs) AS (kind text, args json, queue text, priority integer, scheduled_at timestamptz,
+                max_attempts integer, tags text[], metadata json)) WITH ORDINALITY AS rows (kind, args, queue, priority, scheduled_at,
+                max_attempts, tags, metadata, n)
+        ), inserted AS (
+            INSERT INTO /* TEMPLATE: schema */river_job AS job (args, created_at, kind, max_attempts, metadata, priority, queue, scheduled_at,
+                state, tags)
+            SELECT args::jsonb, moment, kind, max_attempts, metadata::jsonb, priority, queue, greatest(scheduled_at, moment),
+                CASE WHEN scheduled_at > moment THEN 'scheduled' ELSE 'available' END::/* TEMPLATE: schema */river_job_state, tags
+            FROM raw
+            WHERE CASE WHEN /* TEMPLATE: schema */job_fault(kind, args, queue, priority, scheduled_at, max_attempts, tags, metadata) IS NULL THEN true
+                ELSE /* TEMPLATE: schema */refuse_job(n, /* TEMPLATE: schema */job_fault(kind, args, queue, priority, scheduled_at, max_attempts, tags,
+                    metadata)) END
+            RETURNING job.id, job.state, job.queue, job.scheduled_at
+        )
+        SELECT array_agg(inserted.id), array_agg(inserted.state::text), array_agg(CASE WHEN inserted.state = 'available' THEN inserted.queue
+                WHEN inserted.scheduled_at < moment + /* TEMPLATE: schema */due_soon() THEN '@due' END)
+            INTO ids, states, queues FROM inserted;
+        PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.river_insert', '{"queue": "' || name || '"}')
+            FROM (SELECT DISTINCT name FROM unnest(queues) name WHERE name IS NOT NULL) told;
+        RETURN QUERY SELECT unnest(ids), unnest(states), false;
+        RETURN;
     END IF;
 
     -- The rows are inserted only when none is at fault, otherwise the first one's fault is all that comes back.
@@ -453,10 +508,12 @@ BEGIN
         ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND unique_states IS NOT NULL
                 AND /* TEMPLATE: schema */river_job_state_in_bitmask(unique_states, state)
             DO UPDATE SET kind = job.kind
-        RETURNING job.id, job.state, job.unique_key
+        RETURNING job.id, job.state, job.unique_key, job.scheduled_at
     )
     SELECT array_agg(coalesce(mine.id, other.id) ORDER BY n), array_agg(coalesce(mine.state, other.state)::text ORDER BY n),
-        array_agg(mine.id IS NULL ORDER BY n), array_agg(DISTINCT given.queue) FILTER (WHERE mine.state = 'available'),
+        array_agg(mine.id IS NULL ORDER BY n),
+        array_agg(DISTINCT CASE mine.state WHEN 'available' THEN given.queue ELSE '@due' END)
+            FILTER (WHERE mine.state = 'available' OR mine.scheduled_at < moment + /* TEMPLATE: schema */due_soon()),
         (SELECT array_append(g.fault, n::text) FROM given g WHERE g.fault IS NOT NULL ORDER BY n LIMIT 1)
     INTO ids, states, skips, queues, fault
     FROM given
@@ -479,6 +536,6 @@ REVOKE ALL ON FUNCTION
     /* TEMPLATE: schema */tags_fault, /* TEMPLATE: schema */job_fault, /* TEMPLATE: schema */unique_fault,
     /* TEMPLATE: schema */go_string, /* TEMPLATE: schema */go_key, /* TEMPLATE: schema */go_json, /* TEMPLATE: schema */go_value,
     /* TEMPLATE: schema */go_object, /* TEMPLATE: schema */go_fields, /* TEMPLATE: schema */job_unique_key, /* TEMPLATE: schema */unique_mask,
-    /* TEMPLATE: schema */enqueue, /* TEMPLATE: schema */enqueue_many
+    /* TEMPLATE: schema */due_soon, /* TEMPLATE: schema */refuse_job, /* TEMPLATE: schema */enqueue, /* TEMPLATE: schema */enqueue_many
 FROM PUBLIC;
 SELECT /* TEMPLATE: schema */pin_search_path();

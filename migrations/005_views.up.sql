@@ -133,6 +133,34 @@ COMMENT ON COLUMN /* TEMPLATE: schema */queue_depth.n IS 'How many.';
 COMMENT ON COLUMN /* TEMPLATE: schema */queue_depth.counted_at IS 'When they were counted.';
 COMMENT ON COLUMN /* TEMPLATE: schema */queue_depth.took IS 'How long counting everything took.';
 
+-- Nobody counts inserts: that would be one more row for each. What came in is what has left and what is still there, if
+-- both are looked at in one snapshot.
+CREATE TABLE /* TEMPLATE: schema */received (
+    queue text NOT NULL,
+    kind text NOT NULL,
+    n bigint NOT NULL,
+    PRIMARY KEY (queue, kind)
+);
+ALTER TABLE /* TEMPLATE: schema */received SET (fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
+COMMENT ON TABLE /* TEMPLATE: schema */received IS 'How many jobs had been enqueued when the unfinished ones were last counted.';
+COMMENT ON COLUMN /* TEMPLATE: schema */received.queue IS 'The queue.';
+COMMENT ON COLUMN /* TEMPLATE: schema */received.kind IS 'The kind of job.';
+COMMENT ON COLUMN /* TEMPLATE: schema */received.n IS 'Jobs that ended, less those that were revived, more those that were deleted before their end, and those that are not finished. Exact at the moment of the count.';
+
+CREATE VIEW /* TEMPLATE: schema */departed AS
+SELECT queue, kind, sum(CASE event WHEN 'revived' THEN -n ELSE n END)::bigint AS n
+FROM (
+    SELECT queue, kind, event, n FROM /* TEMPLATE: schema */counter
+    UNION ALL
+    SELECT queue, kind, event, n FROM /* TEMPLATE: schema */counter_delta
+) both_tables
+WHERE event IN ('completed', 'cancelled', 'discarded', 'cancelled_waiting', 'discarded_waiting', 'deleted', 'revived')
+GROUP BY queue, kind;
+COMMENT ON VIEW /* TEMPLATE: schema */departed IS 'Internal: by queue and kind, how many of the jobs that were enqueued are not among the unfinished ones.';
+COMMENT ON COLUMN /* TEMPLATE: schema */departed.queue IS 'The queue.';
+COMMENT ON COLUMN /* TEMPLATE: schema */departed.kind IS 'The kind of job.';
+COMMENT ON COLUMN /* TEMPLATE: schema */departed.n IS 'How many.';
+
 CREATE FUNCTION /* TEMPLATE: schema */refresh_queue_depth() RETURNS boolean
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -150,6 +178,14 @@ BEGIN
     WITH counted AS MATERIALIZED (
         SELECT queue, kind, state, count(*) AS n FROM /* TEMPLATE: schema */river_job
         WHERE state NOT IN ('cancelled', 'completed', 'discarded') GROUP BY queue, kind, state
+    ), came AS (
+        -- A rest of plain River clients, which count nothing, must not make a counter fall.
+        INSERT INTO /* TEMPLATE: schema */received AS r (queue, kind, n)
+        SELECT queue, kind, sum(n) FROM (
+            SELECT queue, kind, n FROM counted UNION ALL SELECT queue, kind, n FROM /* TEMPLATE: schema */departed
+        ) both_sides
+        GROUP BY queue, kind ORDER BY queue, kind
+        ON CONFLICT (queue, kind) DO UPDATE SET n = excluded.n WHERE r.n < excluded.n
     )
     INSERT INTO /* TEMPLATE: schema */queue_depth AS d (queue, kind, state, n, counted_at, took)
     SELECT queue, kind, state, n, begun, clock_timestamp() - begun FROM counted
@@ -273,6 +309,20 @@ COMMENT ON COLUMN /* TEMPLATE: schema */processes.beat_at IS 'When it last gave 
 COMMENT ON COLUMN /* TEMPLATE: schema */processes.stopped_at IS 'When it stopped.';
 COMMENT ON COLUMN /* TEMPLATE: schema */processes.dead_at IS 'When it was given up.';
 COMMENT ON COLUMN /* TEMPLATE: schema */processes.epoch IS 'Tells two starts under one client id apart.';
+
+CREATE VIEW /* TEMPLATE: schema */leader AS
+SELECT l.leader_id AS client_id, p.host, p.pid, p.roles, l.elected_at, l.expires_at
+FROM /* TEMPLATE: schema */river_leader l
+LEFT JOIN LATERAL (SELECT * FROM /* TEMPLATE: schema */process o WHERE o.client_id = l.leader_id ORDER BY o.epoch DESC LIMIT 1) p ON true
+WHERE l.name = 'default' AND l.expires_at > clock_timestamp();
+
+COMMENT ON VIEW /* TEMPLATE: schema */leader IS 'Who leads, a client of plain River too; no row when nobody does.';
+COMMENT ON COLUMN /* TEMPLATE: schema */leader.client_id IS 'The client''s id.';
+COMMENT ON COLUMN /* TEMPLATE: schema */leader.host IS 'Where it runs; NULL for a client of plain River, as in the next columns.';
+COMMENT ON COLUMN /* TEMPLATE: schema */leader.pid IS 'Its process id there.';
+COMMENT ON COLUMN /* TEMPLATE: schema */leader.roles IS 'What it was started as: api, worker, scheduler.';
+COMMENT ON COLUMN /* TEMPLATE: schema */leader.elected_at IS 'Since when it leads.';
+COMMENT ON COLUMN /* TEMPLATE: schema */leader.expires_at IS 'Until when, unless it says so again.';
 
 --
 -- Queues

@@ -1,4 +1,4 @@
--- Takes failures, timelines and the reasons for waiting away.
+-- Takes failures, timelines, logs and the reasons for waiting away.
 DROP FUNCTION /* TEMPLATE: schema */why;
-DROP VIEW /* TEMPLATE: schema */waiting, /* TEMPLATE: schema */timeline, /* TEMPLATE: schema */failures;
+DROP VIEW /* TEMPLATE: schema */waiting, /* TEMPLATE: schema */logs, /* TEMPLATE: schema */timeline, /* TEMPLATE: schema */failures;
 DROP FUNCTION /* TEMPLATE: schema */failures_since, /* TEMPLATE: schema */error_pattern;

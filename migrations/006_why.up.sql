@@ -115,6 +115,25 @@ COMMENT ON COLUMN /* TEMPLATE: schema */timeline.host IS 'Where that attempt ran
 COMMENT ON COLUMN /* TEMPLATE: schema */timeline.detail IS 'The error, the line that was logged, who acted.';
 
 --
+-- Logs
+--
+CREATE VIEW /* TEMPLATE: schema */logs AS
+SELECT job_id, id, at, attempt, event, level, message, fraction, attrs FROM /* TEMPLATE: schema */job_event;
+
+COMMENT ON VIEW /* TEMPLATE: schema */logs IS
+    'What jobs tell about themselves, readable while they run. Always ask for one job, WHERE job_id = 42 ORDER BY id; to follow it, ask again for what is above the last id.';
+COMMENT ON COLUMN /* TEMPLATE: schema */logs.job_id IS 'The job.';
+COMMENT ON COLUMN /* TEMPLATE: schema */logs.id IS 'Grows with time.';
+COMMENT ON COLUMN /* TEMPLATE: schema */logs.at IS 'When, by the clock of the database.';
+COMMENT ON COLUMN /* TEMPLATE: schema */logs.attempt IS 'The attempt that wrote it.';
+COMMENT ON COLUMN /* TEMPLATE: schema */logs.event IS
+    'log: a line of the handler''s logger; progress: a fraction of the work; soft_limit: the soft time limit passed; stuck: the hard limit passed and the slot was taken back; note: written by an operator.';
+COMMENT ON COLUMN /* TEMPLATE: schema */logs.level IS 'DEBUG, INFO, WARN or ERROR for log lines.';
+COMMENT ON COLUMN /* TEMPLATE: schema */logs.message IS 'The text of the line, or what the progress is about.';
+COMMENT ON COLUMN /* TEMPLATE: schema */logs.fraction IS 'Progress from 0 to 1.';
+COMMENT ON COLUMN /* TEMPLATE: schema */logs.attrs IS 'Attributes of a log line as a JSON object.';
+
+--
 -- Why a job is not running
 --
 -- Every obstacle that stands between a waiting job and its start, the first one being what has to give way first.

@@ -1,11 +1,14 @@
 package migrations_test
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/towpath/towpath/internal/testdb"
@@ -234,4 +237,78 @@ func manyJobs(n int) string {
 		jobs = append(jobs, `,{"kind": "crowd"}`...)
 	}
 	return string(append(jobs, ']'))
+}
+
+// One page after another gives each job once, in the order of all of them.
+func TestFindJobsByPages(t *testing.T) {
+	t.Parallel()
+	tx := testdb.Tx(t)
+	crowd(t, tx)
+
+	whole := all[int64](t, tx, `SELECT id FROM towpath.find_jobs()`)
+	require.NotEmpty(t, whole)
+	for _, size := range []int{1, 3, 5} {
+		var pages []int64
+		var afterID *int64
+		var afterFinished *time.Time
+		for {
+			rows, err := tx.Query(t.Context(), `SELECT f.id, CASE WHEN f.state IN ('cancelled', 'completed', 'discarded') THEN f.at END
+				FROM towpath.find_jobs(max_jobs => $1, after_id => $2, after_finished => $3) f`, size, afterID, afterFinished)
+			require.NoError(t, err)
+			type found struct {
+				ID       int64
+				Finished *time.Time
+			}
+			page, err := pgx.CollectRows(rows, pgx.RowToStructByPos[found])
+			require.NoError(t, err)
+			for _, job := range page {
+				pages = append(pages, job.ID)
+				afterID, afterFinished = &job.ID, job.Finished
+			}
+			if len(page) < size {
+				break
+			}
+		}
+		require.Equal(t, whole, pages, "pages of %d", size)
+	}
+}
+
+// Jobs that were looked at before are acted on only if they are still meant.
+func TestManyJobsByID(t *testing.T) {
+	t.Parallel()
+	tx := testdb.Tx(t)
+	jobs := crowd(t, tx)
+
+	call := func(action string) []outcome {
+		return act(t, tx, action, []int64{jobs["discarded"], jobs["old"], jobs["available"], jobs["other"], 999_999_999})
+	}
+	require.Equal(t, []outcome{{jobs["discarded"], "available", true, "was discarded"}},
+		call(`retry_jobs(states => '{discarded}', kind => 'mail.send', newer_than => '1 day', ids => $1)`))
+	require.JSONEq(t, `{"kind": "mail.send", "states": ["discarded"], "newer_than": "1 day", "ids": 5}`,
+		one[string](t, tx, `SELECT details -> 'filter' FROM towpath.audit WHERE target = 'jobs'`))
+	require.Len(t, call(`cancel_jobs(ids => $1)`), 3, "with ids alone, too")
+	require.Empty(t, call(`cancel_jobs(ids => $1)`))
+}
+
+// What no index answers is looked for among so many jobs, and the limit is told.
+func TestFindJobsLooksAtSoManyOnly(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	config := pool.Config().ConnConfig.Copy()
+	var notices []string
+	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) { notices = append(notices, notice.Message) }
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+
+	needle := put(t, pool, "available", "args", `'{"needle": 1}'`)
+	exec(t, pool, `INSERT INTO towpath.river_job (args, kind, max_attempts, state, created_at) SELECT '{}', 'hay', 25, 'available', '2026-01-02 03:04:05+00'
+		FROM generate_series(1, 100000)`)
+	require.Empty(t, all[int64](t, conn, `SELECT id FROM towpath.find_jobs(args => '{"needle": 1}')`))
+	require.Len(t, notices, 1)
+	require.Regexp(t, `^only the newest 100000 unfinished jobs were looked at, back to "?20`, notices[0])
+	require.Equal(t, []int64{needle}, all[int64](t, conn, `SELECT id FROM towpath.find_jobs(args => '{"needle": 1}', after_id => $1)`, needle+1))
+	require.Equal(t, []int64{needle}, all[int64](t, conn, `SELECT id FROM towpath.find_jobs(args => '{"needle": 1}', ids => $1)`, []int64{needle}))
+	require.Len(t, all[int64](t, conn, `SELECT id FROM towpath.find_jobs(kind => 'hay', max_jobs => 10)`), 10)
+	require.Len(t, notices, 1, "nothing to tell when enough was found")
 }

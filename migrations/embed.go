@@ -72,5 +72,10 @@ func (lineDir) Name() string { return Line }
 
 // Tables lists the tables of the line that hold data, for helpers that empty a schema between tests.
 func Tables() []string {
-	return []string{"job_history", "job_event", "counter", "counter_delta", "counter_minute", "process", "periodic_job"}
+	return []string{
+		"job_history", "job_event", "counter", "counter_delta", "counter_minute", "process", "periodic_job", "received",
+		"schedule", "schedule_run", "schedule_event", "schedule_backfill", "deployment",
+		"heartbeat_event", "heartbeat_ping", "heartbeat",
+		"probe_event", "probe_point", "probe_series", "probe",
+	}
 }

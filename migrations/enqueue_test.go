@@ -2,7 +2,9 @@ package migrations_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,160 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/towpath/towpath/internal/badinput"
 	"github.com/towpath/towpath/internal/testdb"
 )
-
-// A call of enqueue that is refused. The texts are a contract: Go and the command line answer with the same ones.
-type refusedCall struct {
-	name     string
-	job      map[string]any // the parameters of enqueue
-	message  string
-	hint     string
-	column   string // the parameter at fault
-	sqlstate string // 22023 when empty
-}
-
-var refusedCalls = []refusedCall{
-	{
-		name: "NoKind", job: map[string]any{"kind": nil}, column: "kind",
-		message: `kind must be given`,
-		hint:    `The kind names the worker that runs the job, as in 'mail.send'.`,
-	},
-	{
-		name: "KindWithSpace", job: map[string]any{"kind": "mail send"}, column: "kind",
-		message: `kind "mail send" must have 2 to 127 characters, letters, digits or _-[]<>/.·:+, and begin with a letter, a digit or _`,
-		hint:    `Name kinds without spaces, as in 'mail.send'.`,
-	},
-	{
-		name: "KindOfOneLetter", job: map[string]any{"kind": "m"}, column: "kind",
-		message: `kind "m" must have 2 to 127 characters, letters, digits or _-[]<>/.·:+, and begin with a letter, a digit or _`,
-	},
-	{
-		name: "KindTooLong", job: map[string]any{"kind": strings.Repeat("k", 128)}, column: "kind",
-		message: `kind "` + strings.Repeat("k", 64) + `…" must have 2 to 127 characters, letters, digits or _-[]<>/.·:+, and begin with a letter, a digit or _`,
-	},
-	{
-		name: "QueueTooLong", job: map[string]any{"queue": strings.Repeat("q", 200)}, column: "queue",
-		message: `queue "` + strings.Repeat("q", 64) + `…" must have 1 to 64 characters, lower-case letters and digits, parted by single _ or -`,
-		hint:    `Name queues as in 'default' or 'slow-mail'.`,
-	},
-	{
-		name: "QueueInUpperCase", job: map[string]any{"queue": "Mail"}, column: "queue",
-		message: `queue "Mail" must have 1 to 64 characters, lower-case letters and digits, parted by single _ or -`,
-	},
-	{
-		name: "EmptyQueue", job: map[string]any{"queue": ""}, column: "queue",
-		message: `queue "" must have 1 to 64 characters, lower-case letters and digits, parted by single _ or -`,
-	},
-	{
-		name: "PriorityTooHigh", job: map[string]any{"priority": 9}, column: "priority",
-		message: `priority 9 must be from 1 to 4`,
-		hint:    `1 is fetched first, 4 last.`,
-	},
-	{name: "PriorityZero", job: map[string]any{"priority": 0}, column: "priority", message: `priority 0 must be from 1 to 4`},
-	{
-		name: "MaxAttemptsZero", job: map[string]any{"max_attempts": 0}, column: "max_attempts",
-		message: `max_attempts 0 must be from 1 to 32767`,
-		hint:    `1 means that a job that fails is not tried again.`,
-	},
-	{name: "MaxAttemptsTooHigh", job: map[string]any{"max_attempts": 32768}, column: "max_attempts", message: `max_attempts 32768 must be from 1 to 32767`},
-	{
-		name: "DateIn1905", job: map[string]any{"scheduled_at": "1905-06-07 08:09:10+02"}, column: "scheduled_at",
-		message: `scheduled_at 1905-06-07T06:09:10Z must be from 2000-01-01 to 2199-12-31`,
-		hint:    `Leave it out for a job that may start now; a Unix time counts seconds, not milliseconds.`,
-	},
-	{
-		name: "DateInYear20000", job: map[string]any{"scheduled_at": "20000-01-01 00:00:00+00"}, column: "scheduled_at",
-		message: `scheduled_at 20000-01-01T00:00:00Z must be from 2000-01-01 to 2199-12-31`,
-	},
-	{
-		name: "InfiniteDate", job: map[string]any{"scheduled_at": "infinity"}, column: "scheduled_at",
-		message: `scheduled_at infinity must be from 2000-01-01 to 2199-12-31`,
-	},
-	{
-		name: "TagTooShort", job: map[string]any{"tags": []string{"good-tag", "ab"}}, column: "tags",
-		message: `tag "ab" must have 3 to 255 characters, letters, digits, _ or -, and not begin or end with -`,
-		hint:    `Put free text into the metadata or the args.`,
-	},
-	{
-		name: "TagWithComma", job: map[string]any{"tags": []string{"abc,def"}}, column: "tags",
-		message: `tag "abc,def" must have 3 to 255 characters, letters, digits, _ or -, and not begin or end with -`,
-	},
-	{
-		name: "TagTooLong", job: map[string]any{"tags": []string{strings.Repeat("t", 256)}}, column: "tags",
-		message: `tag "` + strings.Repeat("t", 64) + `…" must have 3 to 255 characters, letters, digits, _ or -, and not begin or end with -`,
-	},
-	{
-		name: "NullTag", job: map[string]any{"tags": []any{nil}}, column: "tags",
-		message: `tag NULL must have 3 to 255 characters, letters, digits, _ or -, and not begin or end with -`,
-	},
-	{
-		name: "ArgsNoObject", job: map[string]any{"args": []int{1}}, column: "args",
-		message: `args must be a JSON object, not array`,
-		hint:    `Wrap the value, as in {"value": 1}.`,
-	},
-	{
-		name: "ArgsTooLarge", job: map[string]any{"args": json.RawMessage(`{"text":"` + strings.Repeat("x", 65537-11) + `"}`)}, column: "args",
-		message: `args of 65537 bytes must not exceed 65536`,
-		hint:    `Keep the data in a table of your own and its key in args.`,
-	},
-	{
-		name: "ArgsWithNUL", job: map[string]any{"args": json.RawMessage(`{"text":"a\u0000b"}`)}, sqlstate: "22P05",
-		message: `unsupported Unicode escape sequence`,
-	},
-	{name: "MetadataNoObject", job: map[string]any{"metadata": "text"}, column: "metadata", message: `metadata must be a JSON object, not string`},
-	{
-		name: "UniqueKeyEmpty", job: map[string]any{"unique_key": ""}, column: "unique_key",
-		message: `unique_key must not be empty`,
-		hint:    `Leave it out for a job that need not be unique.`,
-	},
-	{
-		name: "UniqueKeyAndArgs", job: map[string]any{"unique_key": "k", "unique_by_args": true}, column: "unique_key",
-		message: `unique_key must not be combined with unique_by_args or unique_args`,
-		hint:    `The key stands in for the args.`,
-	},
-	{
-		name: "UniquePeriodZero", job: map[string]any{"unique_period": "0"}, column: "unique_period",
-		message: `unique_period 00:00:00 must be at least 1 second`,
-		hint:    `Leave it out for a job that is unique at any time.`,
-	},
-	{name: "UniquePeriodNegative", job: map[string]any{"unique_period": "-1 hour"}, column: "unique_period", message: `unique_period -01:00:00 must be at least 1 second`},
-	{
-		name: "UniquePeriodOfMonths", job: map[string]any{"unique_period": "1 month"}, column: "unique_period",
-		message: `unique_period 1 mon must not count months or years, which differ in length`,
-		hint:    `Count days or hours, as in '30 days'.`,
-	},
-	{
-		name: "UniqueStateUnknown", job: map[string]any{"unique_states": []string{"done"}}, column: "unique_states",
-		message: `unique_states contains "done", which is no state`,
-		hint:    `The states are available, cancelled, completed, discarded, pending, retryable, running, scheduled.`,
-	},
-	{
-		name: "UniqueStatesIncomplete", job: map[string]any{"unique_states": []string{"available", "running", "completed"}}, column: "unique_states",
-		message: `unique_states must contain available, pending, running and scheduled, but lacks pending, scheduled`,
-		hint:    `Only retryable may be left out of the default; cancelled and discarded may be added.`,
-	},
-	{
-		name: "UniqueExcludeKindAlone", job: map[string]any{"unique_exclude_kind": true}, column: "unique_exclude_kind",
-		message: `unique_exclude_kind needs unique_key, unique_by_args, unique_args, unique_period or unique_queue`,
-		hint:    `Without the kind and all of them every job would be the same.`,
-	},
-	{
-		name: "UniqueArgsEmpty", job: map[string]any{"unique_args": []string{}}, column: "unique_args",
-		message: `unique_args must name at least one field`,
-		hint:    `Use unique_by_args for all of them.`,
-	},
-	{
-		name: "UniqueArgsNoPath", job: map[string]any{"unique_args": []string{"customer."}}, column: "unique_args",
-		message: `unique_args contains "customer.", which is no path of fields`,
-		hint:    `Part nested fields with dots, as in 'customer.id'; numbers are no fields.`,
-	},
-	{
-		name: "UniqueArgsOverlap", job: map[string]any{"unique_args": []string{"customer", "customer.id"}}, column: "unique_args",
-		message: `unique_args contains "customer" twice or together with a field inside it`,
-		hint:    `Name each field once.`,
-	},
-}
 
 // enqueueSQL calls enqueue with the parameters that a JSON object holds, so that one table serves enqueue and
 // enqueue_many.
@@ -206,30 +57,32 @@ func TestEnqueueRefuses(t *testing.T) {
 	t.Parallel()
 	tx := testdb.Tx(t)
 
-	for _, test := range refusedCalls {
-		t.Run(test.name, func(t *testing.T) {
+	for _, test := range badinput.Cases {
+		t.Run(test.Name, func(t *testing.T) {
 			job := map[string]any{"kind": "mail.send"}
-			maps.Copy(job, test.job)
+			maps.Copy(job, test.Job)
 			encoded, err := json.Marshal(job)
 			require.NoError(t, err)
 			calls := map[string]struct{ sql, arg, detail string }{
-				"enqueue":      {enqueueSQL, string(encoded), "Parameter " + test.column + " of enqueue."},
-				"enqueue_many": {enqueueManySQL, `[{"kind":"mail.send"},` + string(encoded) + `]`, "Parameter " + test.column + " of job 2."},
+				"enqueue":      {enqueueSQL, string(encoded), "Parameter " + test.Parameter + " of enqueue."},
+				"enqueue_many": {enqueueManySQL, `[{"kind":"mail.send"},` + string(encoded) + `]`, "Parameter " + test.Parameter + " of job 2."},
+				"enqueue_many beside a unique job": {
+					enqueueManySQL, `[{"kind":"mail.send","unique_key":"one"},` + string(encoded) + `]`, "Parameter " + test.Parameter + " of job 2.",
+				},
 			}
 			for name, call := range calls {
 				savepoint(t, tx, func(tx pgx.Tx) {
 					err := refused(t, tx, call.sql, call.arg)
-					require.Equal(t, test.message, err.Message, name)
-					if test.sqlstate != "" {
-						require.Equal(t, test.sqlstate, err.Code, name)
-						return
+					require.Equal(t, test.Message, err.Message, name)
+					require.Equal(t, test.SQLState(), err.Code, name)
+					if test.Code != "" {
+						return // Postgres' own
 					}
-					require.Equal(t, "22023", err.Code, name)
-					require.Equal(t, test.column, err.ColumnName, name)
+					require.Equal(t, test.Parameter, err.ColumnName, name)
 					require.Equal(t, call.detail, err.Detail, name)
 					require.NotEmpty(t, err.Hint, name)
-					if test.hint != "" {
-						require.Equal(t, test.hint, err.Hint, name)
+					if test.Hint != "" {
+						require.Equal(t, test.Hint, err.Hint, name)
 					}
 				})
 			}
@@ -248,7 +101,7 @@ func TestEnqueueManyRefuses(t *testing.T) {
 		{"UnknownProperty", `[{"kind":"mail.send","que":"mail"}]`, `job has the unknown property "que"`, `Job 1 of jobs.`},
 		{
 			"TooMany", `[` + strings.Repeat(`{"kind":"mail.send"},`, 99_999) + `{"kind":"mail.send"}]`,
-			`jobs must not hold more than 50000 jobs, but holds 100000`, `Parameter jobs of enqueue_many.`,
+			badinput.TooMany, `Parameter jobs of enqueue_many.`,
 		},
 	}
 	for _, test := range tests {
@@ -272,7 +125,7 @@ func TestEnqueueNoJSON(t *testing.T) {
 
 	err := refused(t, tx, `SELECT * FROM towpath.enqueue('mail.send', '{"customer": 42')`)
 	require.Equal(t, "22P02", err.Code)
-	require.Equal(t, "invalid input syntax for type json", err.Message)
+	require.Equal(t, badinput.NoJSON, err.Message)
 }
 
 // jobRow is what an insert leaves, but for ids and times.
@@ -379,6 +232,43 @@ func TestEnqueueManyKeepsOrder(t *testing.T) {
 		require.Equal(t, n, readJob(t, tx, results[i].ID).Args)
 	}
 	require.Empty(t, enqueueMany(t, tx, `[]`))
+}
+
+// Jobs among which none has unique options go a shorter way, with the same rows at its end.
+func TestEnqueueManyIsAlikeBesideUniqueJobs(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+
+	var plain []string
+	for n := range 200 {
+		job := fmt.Sprintf(`{"kind":"alike","args":{"n":%d, "b": 1.50},"queue":"q%d"`, n, n%3)
+		switch n % 4 {
+		case 1:
+			job += `,"priority":3,"max_attempts":7,"tags":["one","two"],"metadata":{"m": [1]}`
+		case 2:
+			job += `,"scheduled_at":"2100-01-02 03:04:05+00"`
+		case 3:
+			job += `,"args":null,"queue":null,"priority":null,"scheduled_at":null,"max_attempts":null,"tags":null,"metadata":null`
+		}
+		plain = append(plain, job+`}`)
+	}
+	rows := func(jobs []string) []string {
+		t.Helper()
+		results := enqueueMany(t, pool, `[`+strings.Join(jobs, ",")+`]`)
+		require.Len(t, results, len(jobs))
+		ids := make([]int64, len(results))
+		for i, result := range results {
+			require.False(t, result.Skipped)
+			ids[i] = result.ID
+		}
+		return all[string](t, pool, `
+			SELECT concat_ws(' ', args, attempt, kind, max_attempts, metadata, priority, queue, state, tags, unique_key, unique_states,
+				scheduled_at > created_at, CASE WHEN state = 'scheduled' THEN scheduled_at END)
+			FROM unnest($1::bigint[]) WITH ORDINALITY AS given (id, n) JOIN towpath.river_job USING (id) ORDER BY n`, ids)
+	}
+	want := rows(plain)
+	require.Len(t, want, len(plain))
+	require.Equal(t, want, rows(append(slices.Clone(plain), `{"kind":"other","unique_key":"other"}`))[:len(plain)])
 }
 
 func TestEnqueueManyIsWhole(t *testing.T) {

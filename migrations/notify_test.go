@@ -3,6 +3,7 @@ package migrations_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -39,6 +40,37 @@ func TestEnqueueNotifiesOnceAQueue(t *testing.T) {
 	require.True(t, enqueue(t, pool, map[string]any{"kind": "mail.send", "unique_key": "one"}).Skipped)
 	exec(t, pool, `NOTIFY marker, 'second'`)
 	require.Empty(t, notifications(t, conn, "second"), "nothing was inserted")
+}
+
+// A job that falls due soon makes the leader look, which would else come by some seconds after its time.
+func TestEnqueueCallsTheLeaderForWhatIsDueSoon(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	conn := listen(t, pool.Config().ConnConfig)
+	told := func(insert func(tx pgx.Tx)) []string {
+		t.Helper()
+		require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { insert(tx); return nil }))
+		exec(t, pool, `NOTIFY marker, 'inserted'`)
+		return notifications(t, conn, "inserted")
+	}
+	in := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339Nano) }
+	call := `towpath.river_insert {"queue": "@due"}`
+
+	require.Equal(t, []string{call}, told(func(tx pgx.Tx) {
+		enqueue(t, tx, map[string]any{"kind": "soon", "scheduled_at": in(8 * time.Second)})
+		enqueue(t, tx, map[string]any{"kind": "soon", "scheduled_at": in(9 * time.Second)})
+	}))
+	for _, unique := range []string{``, `,"unique_key":"one"`} {
+		require.ElementsMatch(t, []string{call, `towpath.river_insert {"queue": "now"}`}, told(func(tx pgx.Tx) {
+			enqueueMany(t, tx, `[{"kind":"soon","scheduled_at":"`+in(8*time.Second)+`"`+unique+`},{"kind":"soon","scheduled_at":"`+in(9*time.Second)+`"},
+				{"kind":"soon","scheduled_at":"`+in(time.Hour)+`"},{"kind":"soon","queue":"now"}]`)
+		}))
+	}
+	require.Empty(t, told(func(tx pgx.Tx) {
+		enqueue(t, tx, map[string]any{"kind": "later", "scheduled_at": in(time.Hour)})
+		enqueueMany(t, tx, `[{"kind":"later","scheduled_at":"`+in(time.Hour)+`"}]`)
+		require.True(t, enqueueMany(t, tx, `[{"kind":"soon","scheduled_at":"`+in(5*time.Second)+`","unique_key":"one"}]`)[0].Skipped)
+	}))
 }
 
 func TestEnqueueRollsBackWithItsCaller(t *testing.T) {

@@ -47,7 +47,7 @@ type taggedArgs struct {
 	Zone    string   `json:"zone,omitempty"     river:"unique"`
 	Amount  float64  `json:"amount"             river:"unique"`
 	Home    address  `json:"home"`
-	Work    *office  `json:"work,omitempty"`
+	Work    *office  `json:"work,omitempty"` //towpath:allow optional, and River looks through pointers for the key
 	Labels  []string `json:"labels"             river:"unique"`
 	Élan    *string  `json:"élan"               river:"unique"`
 	Dashed  int      `json:"home-office"        river:"unique"`

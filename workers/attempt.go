@@ -4,7 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime/pprof"
-	"strconv"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,9 +20,15 @@ type runtime struct {
 	logger      *slog.Logger
 	logLevel    slog.Leveler // the least level that is recorded
 	retryPolicy river.ClientRetryPolicy
+	observer    Observer // or nil
+	// prompt has a success written at once; nil where a test works one job in its transaction.
+	prompt func(id int64, metadata []byte)
 
 	mu      sync.Mutex
-	running map[*attempt]struct{}
+	first   *attempt // of those that run, a list
+	running int
+
+	softClock softClock
 }
 
 // identity says which attempt a line is about.
@@ -37,33 +43,45 @@ func newRuntime(database Beginner, recorder *recorder, logger *slog.Logger, logL
 	if logLevel == nil {
 		logLevel = slog.LevelInfo
 	}
-	return &runtime{database: database, recorder: recorder, logger: logger, logLevel: logLevel, running: make(map[*attempt]struct{})}
+	rt := &runtime{database: database, recorder: recorder, logger: logger, logLevel: logLevel}
+	rt.softClock.begun = time.Now()
+	rt.softClock.timer = time.AfterFunc(time.Hour, rt.setSoftClock)
+	rt.softClock.timer.Stop()
+	return rt
 }
 
+// attempts returns those that run.
 func (rt *runtime) attempts() []*attempt {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
-	all := make([]*attempt, 0, len(rt.running))
-	for a := range rt.running {
+	all := make([]*attempt, 0, rt.running)
+	for a := rt.first; a != nil; a = a.next {
 		all = append(all, a)
 	}
 	return all
 }
 
-// attempt is one try of one job, from its start until its handler has returned.
+// attempt is one try of one job, from its start until its handler has returned. It is also the context in which the
+// handler runs, which saves every attempt another one.
 type attempt struct {
-	runtime  *runtime
-	settings *settings
-	row      rivertype.JobRow // as it was when the attempt began
-	labels   pprof.LabelSet
-	soft     chan struct{} // closed at the soft limit
+	context.Context // River's
+	runtime         *runtime
+	settings        *settings
+	row             rivertype.JobRow // as it was when the attempt began
+	seat            *seat
+	begun           time.Time // where somebody observes
 
-	// nextRetry asks the worker when the job would be due again; nil until the handler begins.
-	nextRetry atomic.Pointer[func() time.Time]
+	prev, next *attempt // in the runtime's list
+
+	soft softLimit
 
 	// over is set when the attempt was ended for the handler: it was stuck, or handed back.
 	over atomic.Bool
 
+	retry struct {
+		sync.Mutex
+		question retryQuestion // nil until the handler begins
+	}
 	logger struct {
 		once sync.Once
 		*slog.Logger
@@ -73,21 +91,38 @@ type attempt struct {
 
 type attemptKey struct{}
 
+// Value finds the attempt itself, the labels of its goroutine, and what River's context holds.
+func (a *attempt) Value(key any) any {
+	if key == (attemptKey{}) {
+		return a
+	}
+	if labels := a.seat.labels.Value(key); labels != nil {
+		return labels
+	}
+	return a.Context.Value(key)
+}
+
 func attemptOf(ctx context.Context) *attempt {
 	a, _ := ctx.Value(attemptKey{}).(*attempt)
 	return a
 }
 
 // begin opens an attempt. The row is River's own, which the executor looks at again when the handler has returned.
-func (rt *runtime) begin(row *rivertype.JobRow, s *settings) *attempt {
+func (rt *runtime) begin(ctx context.Context, row *rivertype.JobRow, s *settings, seat *seat) *attempt {
 	if s.maxAttempts > 0 {
 		row.MaxAttempts = min(row.MaxAttempts, s.maxAttempts)
 	}
-	a := &attempt{runtime: rt, settings: s, row: *row, soft: make(chan struct{})}
-	a.labels = pprof.Labels(labelJob, strconv.FormatInt(row.ID, 10), labelKind, row.Kind)
+	a := &attempt{Context: ctx, runtime: rt, settings: s, row: *row, seat: seat}
+	if rt.observer != nil {
+		a.begun = time.Now()
+	}
 	rt.mu.Lock()
-	rt.running[a] = struct{}{}
-	rt.mu.Unlock()
+	defer rt.mu.Unlock()
+	if a.next = rt.first; a.next != nil {
+		a.next.prev = a
+	}
+	rt.first = a
+	rt.running++
 	return a
 }
 
@@ -95,8 +130,17 @@ func (rt *runtime) begin(row *rivertype.JobRow, s *settings) *attempt {
 func (rt *runtime) end(a *attempt) {
 	rt.recorder.finish(a)
 	rt.mu.Lock()
-	delete(rt.running, a)
-	rt.mu.Unlock()
+	defer rt.mu.Unlock()
+	if a.next != nil {
+		a.next.prev = a.prev
+	}
+	if a.prev != nil {
+		a.prev.next = a.next
+	} else {
+		rt.first = a.next
+	}
+	a.prev, a.next = nil, nil
+	rt.running--
 }
 
 // attemptMiddleware is the outermost layer around a handler: middleware of the worker, of the args and of the client
@@ -105,21 +149,36 @@ type attemptMiddleware struct {
 	river.MiddlewareDefaults
 	runtime  *runtime
 	settings *settings
+	seats    *seats
 }
 
 func (m *attemptMiddleware) Work(ctx context.Context, row *rivertype.JobRow, inner func(context.Context) error) error {
-	a := m.runtime.begin(row, m.settings)
-	defer m.runtime.end(a)
-	var err error
-	// The labels tell the goroutines of jobs apart, in profiles and when one of them is stuck.
-	pprof.Do(context.WithValue(ctx, attemptKey{}, a), a.labels, func(ctx context.Context) { err = inner(ctx) })
-	if err = a.classify(ctx, row, err); err != nil {
+	growStack(false)
+	seat := m.seats.take(ctx)
+	a := m.runtime.begin(ctx, row, m.settings, seat)
+	defer m.leave(a)
+	seat.label()
+	if m.runtime.observer != nil {
+		return m.runtime.observed(ctx, a, row, func() error { return m.work(ctx, a, row, inner) })
+	}
+	return m.work(ctx, a, row, inner)
+}
+
+func (m *attemptMiddleware) work(ctx context.Context, a *attempt, row *rivertype.JobRow, inner func(context.Context) error) error {
+	if err := a.classify(ctx, row, inner(a)); err != nil {
 		return err
 	}
 	// Whoever sees the job's end can read its lines.
 	m.runtime.recorder.finish(a)
-	finishPromptly(ctx, row)
+	m.runtime.finishPromptly(ctx, row.ID)
 	return nil
+}
+
+// leave closes the attempt, whether its handler returned or panicked.
+func (m *attemptMiddleware) leave(a *attempt) {
+	m.runtime.end(a)
+	pprof.SetGoroutineLabels(a.Context)
+	m.seats.giveBack(a.seat)
 }
 
 // kindWorker is a worker with the settings of its kind.
@@ -127,12 +186,22 @@ type kindWorker[T river.JobArgs] struct {
 	river.Worker[T]
 	settings *settings
 	runtime  *runtime
+	own      []rivertype.WorkerMiddleware // ours alone
+}
+
+func newKindWorker[T river.JobArgs](worker river.Worker[T], s *settings, rt *runtime) *kindWorker[T] {
+	var args T
+	own := &attemptMiddleware{runtime: rt, settings: s, seats: &seats{kind: args.Kind()}}
+	return &kindWorker[T]{Worker: worker, settings: s, runtime: rt, own: []rivertype.WorkerMiddleware{own}}
 }
 
 // Middleware puts ours around the worker's own.
 func (w *kindWorker[T]) Middleware(row *rivertype.JobRow) []rivertype.WorkerMiddleware {
-	own := &attemptMiddleware{runtime: w.runtime, settings: w.settings}
-	return append([]rivertype.WorkerMiddleware{own}, w.Worker.Middleware(row)...)
+	inner := w.Worker.Middleware(row)
+	if len(inner) == 0 {
+		return w.own
+	}
+	return slices.Concat(w.own, inner)
 }
 
 // NextRetry asks the worker, then the kind's backoff; zero leaves it to the client.
@@ -143,16 +212,28 @@ func (w *kindWorker[T]) NextRetry(job *river.Job[T]) time.Time {
 	return w.settings.backoff.NextRetry(job.JobRow)
 }
 
+// retryQuestion asks a worker when a job would be due again.
+type retryQuestion interface{ nextRetry() time.Time }
+
+// jobQuestion asks about a job as it was before its handler began, which may be stuck and writing to its job meanwhile.
+type jobQuestion[T river.JobArgs] struct {
+	worker *kindWorker[T]
+	job    river.Job[T]
+}
+
+func (q *jobQuestion[T]) nextRetry() time.Time { return q.worker.NextRetry(&q.job) }
+
 // Work watches over the soft limit while the handler runs. The hard limit is the deadline of ctx by now.
 func (w *kindWorker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	a := attemptOf(ctx)
 	if a == nil { // called by somebody else than River
 		return w.Worker.Work(ctx, job)
 	}
-	// A handler that is stuck may be writing to its job while this is asked.
-	asked := &river.Job[T]{JobRow: &a.row, Args: job.Args}
-	next := func() time.Time { return w.NextRetry(asked) }
-	a.nextRetry.Store(&next)
-	defer a.watchSoftLimit(ctx)()
+	question := &jobQuestion[T]{worker: w, job: river.Job[T]{JobRow: &a.row, Args: job.Args}}
+	a.retry.Lock()
+	a.retry.question = question
+	a.retry.Unlock()
+	a.watchSoftLimit(ctx)
+	defer a.soft.at.Store(0)
 	return w.Worker.Work(ctx, job)
 }

@@ -21,16 +21,20 @@
 package workers
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/towpath/towpath/internal/store"
 )
 
-// Bundle is everything that a process can work: kinds of jobs with their workers, periodic jobs, and what runs around
-// them. It is filled while a program starts and may then serve any number of clients; it must not be changed any more
+// Bundle is everything that a process can work: kinds of jobs with their workers, schedules, probes, periodic jobs, and what runs
+// around them. It is filled while a program starts and may then serve any number of clients; it must not be changed any more
 // once it does.
 type Bundle struct {
 	kinds         []string
@@ -39,6 +43,8 @@ type Bundle struct {
 	hooks         []rivertype.Hook
 	middleware    []rivertype.Middleware
 	errorHandlers []river.ErrorHandler
+	schedules     map[string]json.RawMessage // name to definition
+	probes        map[string]json.RawMessage // the same
 
 	// known refuses what River would refuse; every client gets workers of its own.
 	known *river.Workers
@@ -47,6 +53,9 @@ type Bundle struct {
 // registration is a kind with its type forgotten.
 type registration struct {
 	kinds []string
+	queue string // where its jobs go unless they say otherwise
+	// schema is that of the args, or nil.
+	schema json.RawMessage
 	// worker returns the river.Worker[T] for one client.
 	worker func(*runtime) any
 	// addTo registers that worker.
@@ -89,11 +98,13 @@ func AddSafely[T river.JobArgs](bundle *Bundle, worker river.Worker[T], options 
 		kinds = append(kinds, aliased.KindAliases()...)
 	}
 	wrap := func(rt *runtime) river.Worker[T] {
-		return &kindWorker[T]{Worker: worker, settings: settings, runtime: rt}
+		return newKindWorker(worker, settings, rt)
 	}
 	bundle.kinds = append(bundle.kinds, kinds...)
 	bundle.registrations = append(bundle.registrations, registration{
 		kinds:  kinds,
+		queue:  defaultQueue(args),
+		schema: schemaOf[T](),
 		worker: func(rt *runtime) any { return wrap(rt) },
 		addTo:  func(to *river.Workers, rt *runtime) error { return river.AddWorkerSafely(to, wrap(rt)) },
 	})
@@ -140,6 +151,44 @@ func (b *Bundle) AddErrorHandler(handler river.ErrorHandler) {
 
 // Kinds returns the kinds that the bundle has workers for, aliases included, in the order of adding.
 func (b *Bundle) Kinds() []string { return slices.Clone(b.kinds) }
+
+// defaultQueue is the queue that jobs with such args go to unless they say otherwise. Args that cannot say so without
+// their values are taken to go to the default one.
+func defaultQueue(args river.JobArgs) (queue string) {
+	defer func() {
+		if recover() != nil {
+			queue = river.QueueDefault
+		}
+	}()
+	if opts, ok := args.(river.JobArgsWithInsertOpts); ok {
+		queue = opts.InsertOpts().Queue
+	}
+	return cmp.Or(queue, river.QueueDefault)
+}
+
+// knownKinds lists the kinds with the queues of their jobs.
+func (b *Bundle) knownKinds() []store.KnownKind {
+	var all []store.KnownKind
+	for _, r := range b.registrations {
+		for _, kind := range r.kinds {
+			all = append(all, store.KnownKind{Kind: kind, Queue: r.queue})
+		}
+	}
+	return all
+}
+
+// schemas returns the JSON schemas of the kinds whose args have one.
+func (b *Bundle) schemas() map[string]json.RawMessage {
+	all := map[string]json.RawMessage{}
+	for _, r := range b.registrations {
+		for _, kind := range r.kinds {
+			if r.schema != nil {
+				all[kind] = r.schema
+			}
+		}
+	}
+	return all
+}
 
 // workers returns the bundle's workers for one client.
 func (b *Bundle) workers(rt *runtime) (*river.Workers, error) {

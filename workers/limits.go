@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -16,9 +17,6 @@ import (
 )
 
 const (
-	// softShare is the soft limit's part of the hard one.
-	softShare = 0.8
-
 	// settleLimit bounds how long the end of a stuck attempt is tried to be written, and so how long its slot stays
 	// taken while the database is away.
 	settleLimit      = 10 * time.Second
@@ -28,41 +26,6 @@ const (
 	// executor draws the line there.
 	promptRetry = 5 * time.Second
 )
-
-// SoftLimit returns a channel that is closed when the attempt passes its soft time limit, to save what is done and to
-// return an error or river.JobSnooze before the hard limit cancels the context. It never closes when there is no limit;
-// outside a job it is nil.
-func SoftLimit(ctx context.Context) <-chan struct{} {
-	if a := attemptOf(ctx); a != nil {
-		return a.soft
-	}
-	return nil
-}
-
-// watchSoftLimit starts the clock of the soft limit and returns what stops it.
-func (a *attempt) watchSoftLimit(ctx context.Context) (stop func()) {
-	limit := a.settings.softLimit
-	if limit == 0 {
-		deadline, ok := ctx.Deadline()
-		if !ok {
-			return func() {}
-		}
-		limit = time.Duration(float64(time.Until(deadline)) * softShare)
-	}
-	timer := time.AfterFunc(limit, func() {
-		if ctx.Err() != nil {
-			return
-		}
-		close(a.soft)
-		a.note(store.JobEvent{
-			Event: store.EventSoftLimit, Level: slog.LevelWarn.String(),
-			Message: fmt.Sprintf("soft time limit of %s passed", limit.Round(time.Millisecond)),
-		})
-		a.runtime.logger.LogAttrs(ctx, slog.LevelWarn, "job passed its soft time limit",
-			append(a.identity(), slog.Duration("soft_limit", limit))...)
-	})
-	return func() { timer.Stop() }
-}
 
 // stuck is called by River when a handler has not returned for some time after its context was cancelled. It ends the
 // attempt as failed and gives the slot to others.
@@ -79,8 +42,9 @@ func (r *Runner) stuck(ctx context.Context, params river.JobStuckHandlerParams) 
 	if a == nil || !a.over.CompareAndSwap(false, true) {
 		return result
 	}
-	trace := handlerStack(a.row.ID)
-	ended, err := r.endRetrying(ctx, a, a.failure(ctx, r.errorHandlers, trace))
+	trace := a.seat.stack()
+	end := a.failure(ctx, r.errorHandlers, trace)
+	ended, err := r.endRetrying(ctx, a, end)
 	switch {
 	case err != nil:
 		// The row still says running, and the handler's own end is as good as any.
@@ -91,6 +55,7 @@ func (r *Runner) stuck(ctx context.Context, params river.JobStuckHandlerParams) 
 	case !ended:
 		return result
 	}
+	a.observeForced(end)
 	a.note(store.JobEvent{Event: store.EventStuck, Level: slog.LevelError.String(), Message: ErrStuck.Error(), Attrs: stackAttrs(trace)})
 	r.runtime.logger.LogAttrs(ctx, slog.LevelError, "job is stuck; its attempt was ended", a.identity()...)
 	return result
@@ -120,28 +85,49 @@ func (a *attempt) failure(ctx context.Context, handlers errorHandlers, trace str
 
 // retryAt is when the job is due again after a failure now.
 func (a *attempt) retryAt(now time.Time) time.Time {
-	if next := a.nextRetry.Load(); next != nil {
-		if at := (*next)(); at.After(now) {
+	a.retry.Lock()
+	question := a.retry.question
+	a.retry.Unlock()
+	if question != nil {
+		if at := question.nextRetry(); at.After(now) {
 			return at
 		}
 	}
 	return a.runtime.retryPolicy.NextRetry(&a.row)
 }
 
-// attemptEnder is what Towpath's pilot offers beside River's methods: the end of an attempt whose handler has not
-// returned. What River's executor uses would make the pilot believe that the handler has.
+// attemptEnder is what Towpath's pilot offers beside River's methods: the end of attempts whose handlers have not
+// returned. What River's executor uses would make the pilot believe that they have.
 type attemptEnder interface {
-	EndAttempt(ctx context.Context, exec riverdriver.Executor, schema string, attemptedAt time.Time, params *riverdriver.JobSetStateIfRunningParams) (bool, error)
+	EndAttempts(ctx context.Context, exec riverdriver.Executor, attemptedAt []time.Time, params *riverdriver.JobSetStateIfRunningManyParams) ([]int64, error)
 }
 
-// end ends an attempt whose handler has not returned. It reports whether it was still to be ended.
-func (r *Runner) end(ctx context.Context, a *attempt, params *riverdriver.JobSetStateIfRunningParams) (bool, error) {
+// endAll ends attempts whose handlers have not returned. It returns the ids of those that were still to be ended.
+func (r *Runner) endAll(ctx context.Context, attempts []*attempt, ends []*riverdriver.JobSetStateIfRunningParams) ([]int64, error) {
+	tokens := make([]time.Time, len(ends))
+	many := &riverdriver.JobSetStateIfRunningManyParams{Schema: r.client.Schema()}
+	for i, end := range ends {
+		tokens[i] = *attempts[i].row.AttemptedAt
+		many.ID = append(many.ID, end.ID)
+		many.Attempt = append(many.Attempt, end.Attempt)
+		many.ErrData = append(many.ErrData, end.ErrData)
+		many.FinalizedAt = append(many.FinalizedAt, end.FinalizedAt)
+		many.MetadataDoMerge = append(many.MetadataDoMerge, end.MetadataDoMerge)
+		many.MetadataUpdates = append(many.MetadataUpdates, end.MetadataUpdates)
+		many.ScheduledAt = append(many.ScheduledAt, end.ScheduledAt)
+		many.State = append(many.State, end.State)
+	}
 	ender := r.client.Pilot().(attemptEnder) //nolint:forcetypeassert // the client has our driver, whose pilot is ours
-	ended, err := ender.EndAttempt(ctx, r.client.Driver().GetExecutor(), r.client.Schema(), *a.row.AttemptedAt, params)
+	return ender.EndAttempts(ctx, r.client.Driver().GetExecutor(), tokens, many)
+}
+
+// end ends an attempt whose handler has not returned. It reports whether the attempt was still to be ended.
+func (r *Runner) end(ctx context.Context, a *attempt, params *riverdriver.JobSetStateIfRunningParams) (bool, error) {
+	ended, err := r.endAll(ctx, []*attempt{a}, []*riverdriver.JobSetStateIfRunningParams{params})
 	if err != nil {
 		return false, fmt.Errorf("end attempt %d of job %d: %w", a.row.Attempt, a.row.ID, err)
 	}
-	return ended, nil
+	return len(ended) > 0, nil
 }
 
 func (r *Runner) endRetrying(ctx context.Context, a *attempt, params *riverdriver.JobSetStateIfRunningParams) (bool, error) {
@@ -160,23 +146,30 @@ func (r *Runner) endRetrying(ctx context.Context, a *attempt, params *riverdrive
 	}
 }
 
+// handBackBatch is how many attempts one statement hands back.
+const handBackBatch = 500
+
 // handBack ends the attempts that are still running when the process has to go, as if they had not begun. It returns
 // how many there were.
-func (r *Runner) handBack(ctx context.Context) (int, error) {
-	var failed error
-	handed := 0
-	for _, a := range r.runtime.attempts() {
-		if !a.over.CompareAndSwap(false, true) {
-			continue
+func (r *Runner) handBack(ctx context.Context) (handed int, failed error) {
+	attempts := r.runtime.attempts()
+	attempts = slices.DeleteFunc(attempts, func(a *attempt) bool { return !a.over.CompareAndSwap(false, true) })
+	for batch := range slices.Chunk(attempts, handBackBatch) {
+		ends := make([]*riverdriver.JobSetStateIfRunningParams, len(batch))
+		for i, a := range batch {
+			ends[i] = riverdriver.JobSetStateInterrupted(a.row.ID, time.Now(), max(a.row.Attempt-1, 0), nil)
 		}
-		ended, err := r.end(ctx, a, riverdriver.JobSetStateInterrupted(a.row.ID, time.Now(), max(a.row.Attempt-1, 0), nil))
+		ended, err := r.endAll(ctx, batch, ends)
 		if err != nil {
-			failed = errors.Join(failed, err)
+			failed = errors.Join(failed, fmt.Errorf("hand back %d jobs: %w", len(batch), err))
 			continue
 		}
-		if ended {
-			handed++
-			r.runtime.logger.LogAttrs(ctx, slog.LevelWarn, "job ignored cancellation and was handed back", a.identity()...)
+		handed += len(ended)
+		for i, a := range batch {
+			if slices.Contains(ended, a.row.ID) {
+				a.observeForced(ends[i])
+				r.runtime.logger.LogAttrs(ctx, slog.LevelWarn, "job ignored cancellation and was handed back", a.identity()...)
+			}
 		}
 	}
 	return handed, failed

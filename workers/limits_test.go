@@ -163,7 +163,7 @@ func TestStuckHandlerLosesSlotAndAttempt(t *testing.T) {
 	var attrs struct{ Stack string }
 	require.NoError(t, json.Unmarshal(events(t, pool, result.Job.ID, "stuck")[0].Attrs, &attrs))
 	require.Contains(t, attrs.Stack, "deafWait")
-	require.NotContains(t, attrs.Stack, "towpath_job_id")
+	require.NotContains(t, attrs.Stack, "towpath_seat")
 	eventually(t, func() bool { return len(process.lines("job is stuck; its attempt was ended")) == 1 }, "the line")
 
 	// The only slot is free again while the handler still runs.

@@ -66,7 +66,8 @@ func testRuntime(s *sink) (*runtime, *bytes.Buffer) {
 }
 
 func (rt *runtime) testAttempt(id int64) *attempt {
-	return rt.begin(&rivertype.JobRow{ID: id, Attempt: 1, MaxAttempts: 25}, &settings{})
+	ctx := context.Background()
+	return rt.begin(ctx, &rivertype.JobRow{ID: id, Attempt: 1, MaxAttempts: 25}, &settings{}, (&seats{}).take(ctx))
 }
 
 func line(message string) store.JobEvent {

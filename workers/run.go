@@ -3,9 +3,11 @@ package workers
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -48,6 +50,9 @@ type Config struct {
 	// LogLevel is the least level of the lines of Logger that are recorded in the database. Nil: Info.
 	LogLevel slog.Leveler
 
+	// Observer, if set, is told of every attempt in this process.
+	Observer Observer
+
 	// Drain ends Run when the queues have nothing left to do, see Runner.Drained.
 	Drain bool
 }
@@ -63,6 +68,9 @@ type Runner struct {
 	logger             *slog.Logger
 	grace, cancelGrace time.Duration
 	queues, kinds      []string
+	slots              map[string]int
+	known              []store.KnownKind
+	schemas            map[string]json.RawMessage
 
 	stopOnce sync.Once
 	stopErr  error
@@ -82,20 +90,23 @@ func New(config Config, bundle *Bundle) (*Runner, error) {
 	})
 	r := &Runner{
 		runtime: newRuntime(config.Pool, recorder, logger, config.LogLevel), onStuck: config.Client.JobStuckHandler,
-		pool: config.Pool, logger: logger, kinds: bundle.Kinds(),
+		pool: config.Pool, logger: logger, kinds: bundle.Kinds(), known: bundle.knownKinds(), schemas: bundle.schemas(), slots: make(map[string]int),
 		grace: cmp.Or(config.Grace, GraceDefault), cancelGrace: cmp.Or(config.CancelGrace, CancelGraceDefault),
 	}
 	client, err := r.clientConfig(config, bundle)
 	if err != nil {
 		return nil, fmt.Errorf("make a runner: %w", err)
 	}
-	for name := range client.Queues {
-		r.queues = append(r.queues, name)
+	for name, queue := range client.Queues {
+		r.queues, r.slots[name] = append(r.queues, name), queue.MaxWorkers
 	}
+	r.runtime.observer = config.Observer
 	r.runtime.retryPolicy = client.River().RetryPolicy
 	if r.client, err = jobs.NewClient(config.Pool, client); err != nil {
 		return nil, err
 	}
+	finisher := r.client.Pilot().(promptFinisher) //nolint:forcetypeassert // the client has our driver, whose pilot is ours
+	r.runtime.prompt = func(id int64, metadata []byte) { finisher.FinishPromptly(r.client.Schema(), id, metadata) }
 	return r, nil
 }
 
@@ -151,7 +162,25 @@ func (r *Runner) clientConfig(config Config, bundle *Bundle) (*jobs.Config, erro
 func (r *Runner) Client() *jobs.Client { return r.client }
 
 // Running is how many handlers are running in this process, stuck ones included.
-func (r *Runner) Running() int { return len(r.runtime.attempts()) }
+func (r *Runner) Running() int {
+	r.runtime.mu.Lock()
+	defer r.runtime.mu.Unlock()
+	return r.runtime.running
+}
+
+// Slots is how many jobs each queue may run at once here.
+func (r *Runner) Slots() map[string]int { return maps.Clone(r.slots) }
+
+// Busy is how many jobs of each queue run here, without the stuck ones, which have lost their slots.
+func (r *Runner) Busy() map[string]int {
+	busy := make(map[string]int, len(r.slots))
+	for _, a := range r.runtime.attempts() {
+		if !a.over.Load() {
+			busy[a.row.Queue]++
+		}
+	}
+	return busy
+}
 
 // Start begins to fetch and work jobs. The end of ctx does not stop it, Stop does; a runner starts once. An error means
 // that the database could not be reached, or is not ready.
@@ -160,6 +189,14 @@ func (r *Runner) Start(ctx context.Context) error {
 	if err := r.client.Start(context.WithoutCancel(ctx)); err != nil {
 		r.runtime.recorder.stop()
 		return fmt.Errorf("start working jobs: %w", err)
+	}
+	if err := store.AddKnownKinds(ctx, r.pool, r.known); err != nil {
+		// Their figures then begin with their first jobs.
+		r.logger.WarnContext(ctx, "kinds without a job are not shown yet", slog.String("error", err.Error()))
+	}
+	if err := store.PutKindSchemas(ctx, r.pool, r.schemas); err != nil {
+		// Those of the process before hold.
+		r.logger.WarnContext(ctx, "schemas of kinds are not told", slog.String("error", err.Error()))
 	}
 	return nil
 }

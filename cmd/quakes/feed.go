@@ -53,16 +53,8 @@ func (i *importer) readFeed(text string) (events int, err error) {
 // parse reads id, time, updated, magnitude, magnitude_type, place, longitude, latitude, depth_km, network, status,
 // event_type, significance, felt_reports, tsunami.
 func parse(f []string) (first, update report, err error) {
-	number := func(text string) float64 {
-		value, parseErr := strconv.ParseFloat(text, 64)
-		err = cmp.Or(err, parseErr)
-		return value
-	}
-	moment := func(text string) time.Time {
-		value, parseErr := time.Parse(time.RFC3339, text)
-		err = cmp.Or(err, parseErr)
-		return value
-	}
+	number := func(text string) float64 { n, e := strconv.ParseFloat(text, 64); err = cmp.Or(err, e); return n }
+	moment := func(text string) time.Time { t, e := time.Parse(time.RFC3339, text); err = cmp.Or(err, e); return t }
 	e := event{
 		id: f[0], happenedAt: moment(f[1]), place: f[5], longitude: number(f[6]), latitude: number(f[7]),
 		network: f[9], eventType: f[11], significance: int(number(f[12])), tsunami: f[14] == "1",

@@ -70,6 +70,7 @@ func (i *importer) progress(ctx context.Context) ([]cmd.Amount, error) {
 // neither is.
 func (i *importer) take(ctx context.Context, tx pgx.Tx, r report) error {
 	_, err := tx.Exec(ctx, `
+		WITH told AS (INSERT INTO quakes.feed VALUES ($1, $2) ON CONFLICT DO NOTHING)
 		INSERT INTO quakes.event (replay, id, happened_at, magnitude, place, longitude, latitude, network, event_type, significance, tsunami)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 		ON CONFLICT (replay, id) DO UPDATE SET magnitude = excluded.magnitude, place = excluded.place, longitude = excluded.longitude,

@@ -30,6 +30,10 @@ type (
 	}
 )
 
+// pastArgs is a scheduled job: compare the last hours of the feed with as many before.
+type pastArgs struct{ Hours int }
+
+func (pastArgs) Kind() string   { return "quakes.report" }
 func (locateArgs) Kind() string { return "quakes.locate" }
 func (assessArgs) Kind() string { return "quakes.assess" }
 func (indexArgs) Kind() string  { return "quakes.index" }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
-	"math"
 	"strings"
 	"time"
 	"unicode"
@@ -23,7 +22,23 @@ func newBundle() *workers.Bundle {
 	workers.Add(bundle, &worker[locateArgs]{do: locate}, soon)
 	workers.Add(bundle, &worker[assessArgs]{do: assess}, soon)
 	workers.Add(bundle, &worker[indexArgs]{do: index}, soon)
+	workers.Add(bundle, reportWorker{})
+	// At the usual speed an hour of the feed passes in a second, and a week in 168.
+	bundle.AddSchedule(jobs.Schedule{Name: "hourly digest", Expression: "@every 1s", Args: pastArgs{Hours: 1}})
+	bundle.AddSchedule(jobs.Schedule{Name: "weekly digest", Expression: "@every 168s", Args: pastArgs{Hours: 168}})
+	bundle.AddProbe(jobs.Probe{Name: "feed and catalogue", Query: "SELECT id FROM quakes.told", CompareWith: "SELECT id FROM quakes.catalogue", Every: time.Second})
 	return bundle
+}
+
+type reportWorker struct{ river.WorkerDefaults[pastArgs] }
+
+// Work compares. The tick is the moment that the schedule names, whenever its job runs.
+func (reportWorker) Work(ctx context.Context, job *river.Job[pastArgs]) error {
+	_, tick, _ := workers.Tick(ctx)
+	return workers.DoTx(ctx, job, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "INSERT INTO quakes.report SELECT $1, $2, * FROM quakes.compare($2)", tick, job.Args.Hours)
+		return err
+	})
 }
 
 // worker runs do in a transaction that also completes the job: what it writes and the job's end are committed together,
@@ -110,14 +125,8 @@ func alertOf(e *event) string {
 	}
 }
 
-// index writes several kinds of rows in one round trip.
 func index(ctx context.Context, tx pgx.Tx, replay int64, e *event) (string, error) {
 	words := strings.FieldsFunc(strings.ToLower(e.place), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) })
-	batch := &pgx.Batch{}
-	batch.Queue("DELETE FROM quakes.word WHERE replay = $1 AND event = $2", replay, e.id)
-	batch.Queue("INSERT INTO quakes.word (replay, event, word) SELECT DISTINCT $1::bigint, $2, unnest($3::text[])", replay, e.id, words)
-	batch.Queue(`INSERT INTO quakes.cell (replay, event, latitude, longitude) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (replay, event) DO UPDATE SET latitude = excluded.latitude, longitude = excluded.longitude`,
-		replay, e.id, int(math.Floor(e.latitude)), int(math.Floor(e.longitude)))
-	return fmt.Sprintf("%d words", len(words)), tx.SendBatch(ctx, batch).Close()
+	_, err := tx.Exec(ctx, "SELECT quakes.index($1, $2, $3)", replay, e.id, words)
+	return fmt.Sprintf("%d words", len(words)), err
 }

@@ -1,4 +1,4 @@
-// Command towpath is Towpath with its built-in kinds of jobs. A program with kinds of its own calls cmd.Main in the
+// Command towpath is Towpath with its built-in kinds of jobs: http, sql and shell. A program with kinds of its own calls cmd.Main in the
 // same way.
 package main
 

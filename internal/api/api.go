@@ -5,6 +5,9 @@
 //	GET /healthz   the process is alive; answers 200 for as long as it runs, whatever the database does
 //	GET /readyz    the process can do its work; 200, or 503 with the names of the checks that fail
 //	GET /metrics   Prometheus
+//
+// Others are added by Config.Routes, by those who know what they serve. Schedules makes those of schedules, for which one
+// needs a token.
 package api
 
 import (
@@ -21,6 +24,13 @@ type Config struct {
 	Checks  []Check             // what readiness depends on
 	Metrics prometheus.Gatherer // what /metrics shows
 	Logger  *slog.Logger        // why a check fails
+	Routes  []Route             // what else is served
+}
+
+// A Route is a pattern of http.ServeMux and what serves it.
+type Route struct {
+	Pattern string
+	Handler http.Handler
 }
 
 // NewHandler returns the routes of a process.
@@ -36,6 +46,9 @@ func NewHandler(config Config) http.Handler {
 		ErrorLog:      slog.NewLogLogger(config.Logger.Handler(), slog.LevelError),
 		ErrorHandling: promhttp.ContinueOnError,
 	}))
+	for _, route := range config.Routes {
+		mux.Handle(route.Pattern, route.Handler)
+	}
 	return mux
 }
 

@@ -11,6 +11,8 @@ import (
 // Check is one thing that readiness depends on.
 type Check struct {
 	Name string
+	// Advisory checks warn: the process itself can work, something else should be seen to.
+	Advisory bool
 	// Run fails when the process cannot work. Its error goes to the log, not into the answer.
 	Run func(ctx context.Context) error
 }
@@ -31,7 +33,7 @@ type Readiness struct {
 // CheckStatus is the state of one check.
 type CheckStatus struct {
 	Name   string `json:"name"`
-	Status string `json:"status"` // ok or failing
+	Status string `json:"status"` // ok, failing, or warning, which leaves the process ready
 }
 
 // readiness runs the checks and remembers their outcome for a moment.
@@ -74,7 +76,11 @@ func (r *readiness) look(ctx context.Context) Readiness {
 	answer := Readiness{Status: "ready", Checks: make([]CheckStatus, len(r.checks))}
 	for i, check := range r.checks {
 		answer.Checks[i] = CheckStatus{Name: check.Name, Status: "ok"}
-		if errs[i] != nil {
+		switch {
+		case errs[i] == nil:
+		case check.Advisory:
+			answer.Checks[i].Status = "warning"
+		default:
 			answer.Status, answer.Checks[i].Status = "unready", "failing"
 		}
 		r.tell(ctx, check.Name, errs[i])

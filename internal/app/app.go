@@ -9,7 +9,7 @@
 //
 //   - worker works the configured queues with the bundle's workers, and may lead.
 //   - scheduler works the queue "towpath" alone, so that it can be River's leader, which schedules, rescues and tidies.
-//   - api serves HTTP and works nothing.
+//   - api serves HTTP and works nothing, but for notifications while no scheduler is there.
 //
 // Every role serves health, readiness and metrics. One process may have several roles; it has one River client then.
 package app
@@ -22,11 +22,16 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/towpath/towpath/internal/alert"
 	"github.com/towpath/towpath/internal/config"
+	"github.com/towpath/towpath/internal/memory"
 	"github.com/towpath/towpath/internal/migrate"
+	"github.com/towpath/towpath/internal/monitor"
 	"github.com/towpath/towpath/workers"
 )
 
@@ -45,11 +50,12 @@ func Roles() []Role { return []Role{Worker, Scheduler, API} }
 
 // Options are what New needs besides configuration, bundle and roles.
 type Options struct {
-	Logger     *slog.Logger
-	Version    string                                              // shown in towpath.process and in towpath_build_info
-	Migrations fs.FS                                               // the user's own migrations, or nil
-	Prepare    func(ctx context.Context, pool *pgxpool.Pool) error // called before work begins; may be nil
-	AnyPort    bool                                                // listen on any free port when the configured one is taken
+	Logger      *slog.Logger
+	Application string                                              // the program's name, by which its schedules are told from others'
+	Version     string                                              // shown in towpath.process and in towpath_build_info
+	Migrations  fs.FS                                               // the user's own migrations, or nil
+	Prepare     func(ctx context.Context, pool *pgxpool.Pool) error // called before work begins; may be nil
+	AnyPort     bool                                                // listen on any free port when the configured one is taken
 }
 
 // App is a process with its roles.
@@ -60,16 +66,24 @@ type App struct {
 	opts    Options
 	logger  *slog.Logger
 	metrics metrics
+	id      string // of this process
 
-	pool     *pgxpool.Pool
-	migrator *migrate.Migrator
-	server   *server         // nil when TOWPATH_LISTEN is off
-	runner   *workers.Runner // nil for the role api alone
-	state    state
-	undo     []func() error // what Stop does, in reverse order
+	monitor   *monitor.Monitor
+	statsd    *monitor.StatsD  // nil unless TOWPATH_STATSD_ADDR is set
+	sentry    *monitor.Sentry  // nil unless TOWPATH_SENTRY_DSN is set
+	evaluator *alert.Evaluator // nil when TOWPATH_ALERTS_EVERY is 0
+	traced    bool
+	pool      *pgxpool.Pool
+	migrator  *migrate.Migrator
+	server    *server         // nil when TOWPATH_LISTEN is off
+	runner    *workers.Runner // nil for the role api alone
+	state     state
+	undo      []func() error // what Stop does, in reverse order
+	deafOnce  sync.Once
 }
 
-// New returns an App that is not started. It fails for roles that make no sense and for a configuration without a
+// New returns an App that is not started. It adds Towpath's own kinds to the bundle, which the bundle may have workers of
+// its own for. It fails for roles that make no sense and for a configuration without a
 // database.
 func New(cfg *config.Config, bundle *workers.Bundle, roles []Role, opts Options) (*App, error) {
 	if err := checkRoles(roles); err != nil {
@@ -81,10 +95,10 @@ func New(cfg *config.Config, bundle *workers.Bundle, roles []Role, opts Options)
 	if opts.Logger == nil {
 		return nil, errors.New("make the app: it needs a logger")
 	}
-	if slices.Contains(roles, Worker) && len(bundle.Kinds()) == 0 {
-		return nil, errors.New("this program has no workers, so the role worker has nothing to do; add workers to the bundle of cmd.Main, or leave the role out")
+	if err := addOwn(bundle, cfg); err != nil {
+		return nil, err
 	}
-	a := &App{cfg: cfg, bundle: bundle, roles: roles, opts: opts, logger: opts.Logger}
+	a := &App{cfg: cfg, bundle: bundle, roles: roles, opts: opts, logger: opts.Logger, id: clientID(cfg.ClientID)}
 	a.metrics = newMetrics(opts.Version)
 	return a, nil
 }
@@ -108,12 +122,13 @@ func (a *App) has(role Role) bool { return slices.Contains(a.roles, role) }
 
 // Start brings the process up and returns when it works. When a step fails, those before it are undone.
 func (a *App) Start(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{a.openPool, a.listen, a.checkSchema, a.prepare, a.startRunner} {
+	for _, step := range []func(context.Context) error{a.tune, a.openPool, a.trace, a.watch, a.listen, a.checkSchema, a.claimID, a.prepare, a.startRunner, a.startCourier, a.watchLeader, a.watchAlerts} {
 		if err := step(ctx); err != nil {
 			return errors.Join(err, a.unwind())
 		}
 	}
 	a.state.ready.Store(true)
+	a.tellReady()
 	attrs := []any{slog.String("roles", a.roleNames()), slog.String("version", a.opts.Version)}
 	if a.runner != nil {
 		attrs = append(attrs, slog.String("client_id", a.runner.Client().ID()), slog.String("queues", a.queueNames()))
@@ -125,11 +140,24 @@ func (a *App) Start(ctx context.Context) error {
 	return nil
 }
 
+// tune tells Go's runtime how much memory the process may use.
+func (a *App) tune(context.Context) error {
+	restore := memory.Tune(MemorySettings(a.cfg))
+	a.onStop(func() error { restore(); return nil })
+	return nil
+}
+
+// MemorySettings returns those of a role, for what measures it.
+func MemorySettings(cfg *config.Config) memory.Settings {
+	return memory.Settings{GCPercent: cfg.GC.Percent, LimitMB: cfg.Memory.LimitMB}
+}
+
 // Stop ends what Start began: no job is fetched any more, running ones may end within the grace time, what then still
 // runs is handed back. The HTTP server answers until the last. An error says what could not be ended.
 func (a *App) Stop() error {
 	a.state.ready.Store(false)
 	a.state.stopping.Store(true)
+	a.tell(daemon.SdNotifyStopping)
 	return a.unwind()
 }
 
@@ -181,6 +209,7 @@ func (a *App) openPool(ctx context.Context) error {
 func (a *App) checkSchema(ctx context.Context) error {
 	migrator, err := migrate.New(a.pool, migrate.WithApp(a.opts.Migrations), migrate.WithReport(func(line string) {
 		a.logger.InfoContext(ctx, "migrating", slog.String("step", line))
+		a.tell(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", migrationPatience.Microseconds()))
 	}))
 	if err != nil {
 		return err

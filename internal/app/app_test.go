@@ -20,6 +20,7 @@ import (
 	"github.com/towpath/towpath/internal/api"
 	"github.com/towpath/towpath/internal/app"
 	"github.com/towpath/towpath/internal/config"
+	"github.com/towpath/towpath/internal/notify"
 	"github.com/towpath/towpath/internal/testdb"
 	"github.com/towpath/towpath/jobs"
 	"github.com/towpath/towpath/workers"
@@ -119,7 +120,7 @@ func TestAllRoles(t *testing.T) {
 	status, answer := ready(t, a.Address())
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, api.Readiness{Status: "ready", Checks: []api.CheckStatus{
-		{Name: "started", Status: "ok"}, {Name: "database", Status: "ok"}, {Name: "schema", Status: "ok"}, {Name: "client", Status: "ok"},
+		{Name: "started", Status: "ok"}, {Name: "database", Status: "ok"}, {Name: "schema", Status: "ok"}, {Name: "client", Status: "ok"}, {Name: "leader", Status: "ok"},
 	}}, answer)
 	_, metrics := get(t, a.Address(), "/metrics")
 	require.Contains(t, string(metrics), `towpath_build_info{version="v1.2.3"} 1`)
@@ -280,7 +281,6 @@ func TestNewRefuses(t *testing.T) {
 		"odd role":    {bundle, "postgres://h/d", []app.Role{"boss"}, `role "boss" does not exist`},
 		"twice":       {bundle, "postgres://h/d", []app.Role{app.API, app.API}, `role "api" is named twice`},
 		"no database": {bundle, "", []app.Role{app.API}, "TOWPATH_DATABASE_URL: not set"},
-		"no workers":  {workers.NewBundle(), "postgres://h/d", []app.Role{app.Worker}, "this program has no workers"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -289,6 +289,31 @@ func TestNewRefuses(t *testing.T) {
 			require.ErrorContains(t, err, test.want)
 		})
 	}
+}
+
+// Every program works the built-in kinds, unless it has a worker of its own for one.
+func TestBuiltinKinds(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	bundle := workers.NewBundle()
+	a := start(t, configure(t, pool.Config().ConnString()), bundle, app.Worker)
+	require.Equal(t, []string{"towpath_ping", notify.Kind, "http", "sql", "shell"}, bundle.Kinds())
+	client, id := insert(t, pool, jobs.ShellArgs{Command: "true"}, nil)
+	result, err := client.Await(t.Context(), id)
+	require.NoError(t, err)
+	require.ErrorContains(t, result.Err(), "set TOWPATH_SHELL=on")
+	require.NoError(t, a.Stop())
+
+	own := workers.NewBundle()
+	workers.Add(own, river.WorkFunc(func(ctx context.Context, _ *river.Job[jobs.ShellArgs]) error {
+		return river.RecordOutput(ctx, "our own")
+	}))
+	a = start(t, configure(t, pool.Config().ConnString()), own, app.Worker)
+	client, id = insert(t, pool, jobs.ShellArgs{Command: "true"}, nil)
+	result, err = client.Await(t.Context(), id)
+	require.NoError(t, err)
+	require.JSONEq(t, `"our own"`, string(result.Job.Output()))
+	require.NoError(t, a.Stop())
 }
 
 // Hurry ends the wait for jobs; they are handed back with their attempt.

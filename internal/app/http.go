@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/towpath/towpath/internal/api"
+	"github.com/towpath/towpath/internal/checkin"
 	"github.com/towpath/towpath/internal/config"
 	"github.com/towpath/towpath/internal/store"
 )
@@ -22,6 +23,7 @@ import (
 // state is what readiness asks about.
 type state struct {
 	ready, stopping atomic.Bool
+	leaderless      atomic.Bool // nobody has led for a while, as far as this process looks
 }
 
 // server is the HTTP server of a process.
@@ -53,7 +55,7 @@ func (a *App) listen(ctx context.Context) error {
 	}
 	handler := &http.Server{
 		Handler: api.NewHandler(api.Config{
-			Checks: a.checks(), Metrics: a.metrics.registry, Logger: a.logger,
+			Checks: a.checks(), Metrics: a.metrics.registry, Logger: a.logger, Routes: a.routes(),
 		}),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -74,6 +76,22 @@ func (a *App) listen(ctx context.Context) error {
 		return nil
 	})
 	return nil
+}
+
+// routes are those of the role api.
+func (a *App) routes() []api.Route {
+	if !a.has(API) {
+		return nil
+	}
+	// Asked by jobs of other systems, which tell that they run. Each address is secret.
+	pings := checkin.NewHandler(checkin.HandlerConfig{
+		Database: a.pool, PingKey: a.cfg.Ping.Key, Create: bool(a.cfg.Ping.Create), Logger: a.logger,
+	})
+	routes := []api.Route{{Pattern: checkin.Prefix, Handler: pings}}
+	if a.cfg.API.Token != "" {
+		routes = append(routes, api.Schedules(api.SchedulesConfig{Database: a.pool, Token: a.cfg.API.Token, Logger: a.logger})...)
+	}
+	return routes
 }
 
 func (a *App) bind(ctx context.Context, variable, address string) (net.Listener, error) {
@@ -123,6 +141,9 @@ func (a *App) checks() []api.Check {
 	}
 	if a.has(Worker) || a.has(Scheduler) {
 		checks = append(checks, api.Check{Name: "client", Run: a.checkBeat})
+		if a.has(Scheduler) || !bool(a.cfg.Lead) {
+			checks = append(checks, api.Check{Name: "leader", Advisory: true, Run: a.checkLeader})
+		}
 	}
 	return checks
 }

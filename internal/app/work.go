@@ -1,9 +1,9 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,11 +13,18 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/rivercontrib/otelriver"
 
+	"github.com/towpath/towpath/internal/checkin"
 	"github.com/towpath/towpath/internal/config"
+	"github.com/towpath/towpath/internal/notify"
+	"github.com/towpath/towpath/internal/probe"
+	"github.com/towpath/towpath/internal/store"
+	"github.com/towpath/towpath/internal/ticker"
 	"github.com/towpath/towpath/jobs"
 	"github.com/towpath/towpath/jobs/driver"
 	"github.com/towpath/towpath/workers"
+	"github.com/towpath/towpath/workers/builtin"
 )
 
 // schedulerSlots is how many jobs of the queue "towpath" a scheduler works at the same time.
@@ -28,7 +35,7 @@ func (a *App) startRunner(ctx context.Context) error {
 	if !a.has(Worker) && !a.has(Scheduler) {
 		return nil
 	}
-	if err := addOwn(a.bundle); err != nil {
+	if err := a.deployAll(ctx); err != nil {
 		return err
 	}
 	runner, err := workers.New(a.workersConfig(), a.bundle)
@@ -39,29 +46,32 @@ func (a *App) startRunner(ctx context.Context) error {
 		return err
 	}
 	a.runner = runner
+	a.monitor.Watch(runner)
 	a.onStop(a.stopRunner)
 	return nil
 }
 
 // WorkerConfig returns the configuration with which the role worker works on a pool, for what measures it.
 func WorkerConfig(cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger) workers.Config {
-	a := &App{cfg: cfg, roles: []Role{Worker}, logger: logger, pool: pool}
+	a := &App{cfg: cfg, roles: []Role{Worker}, logger: logger, pool: pool, id: clientID(cfg.ClientID)}
 	return a.workersConfig()
 }
 
 func (a *App) workersConfig() workers.Config {
 	cfg := a.cfg
-	return workers.Config{
+	c := workers.Config{
 		Pool:     a.pool,
 		Queues:   a.queues(),
 		Grace:    cfg.Grace.Std(),
 		LogLevel: slog.Level(cfg.Log.Level),
 		Client: jobs.Config{
-			ArgsWarnBytes: orNever(cfg.Args.WarnBytes),
-			ArgsMaxBytes:  orNever(cfg.Args.MaxBytes),
-			Process:       a.process(),
+			ArgsWarnBytes:   orNever(cfg.Args.WarnBytes),
+			ArgsMaxBytes:    orNever(cfg.Args.MaxBytes),
+			SeparateInserts: !bool(cfg.Insert.Coalesce),
+			Process:         a.process(),
+			Lead:            a.lead(),
 			Config: river.Config{
-				ID:                          clientID(cfg.ClientID),
+				ID:                          a.id,
 				Logger:                      a.logger,
 				FetchCooldown:               cfg.Fetch.Cooldown.Std(),
 				FetchPollInterval:           cfg.Fetch.PollInterval.Std(),
@@ -76,6 +86,82 @@ func (a *App) workersConfig() workers.Config {
 			},
 		},
 	}
+	if a.traced {
+		c.Client.Middleware = append(c.Client.Middleware, otelriver.NewMiddleware(&otelriver.MiddlewareConfig{
+			EnableTracePropagation: true, EnableWorkSpanJobKindSuffix: true,
+		}))
+	}
+	if a.monitor != nil {
+		c.Client.Lead = append(c.Client.Lead, a.monitor.Lead)
+		watcher := &checkin.Watcher{Pool: a.pool, Retention: cfg.Retention.Pings.Std(), Logger: a.logger}
+		c.Client.Lead = append(c.Client.Lead, watcher.Lead)
+		if a.evaluator != nil && !a.has(API) {
+			c.Client.Lead = append(c.Client.Lead, a.evaluator.Run)
+		}
+	}
+	var all observers
+	if a.sentry != nil {
+		c.Client.ErrorHandler = a.sentry
+		if a.cfg.Sentry.Crons {
+			all = append(all, a.sentry)
+		}
+	}
+	if a.statsd != nil {
+		all = append(all, a.statsd)
+		c.Client.Lead = append(c.Client.Lead, func(ctx context.Context) { a.monitor.LeadStatsD(ctx, a.statsd) })
+	}
+	if len(all) > 0 {
+		c.Observer = all
+	}
+	return c
+}
+
+// lead is what else the leader does.
+func (a *App) lead() []func(context.Context) {
+	schedules := ticker.New(ticker.Config{Pool: a.pool, Logger: a.logger, Listen: bool(a.cfg.Database.Notify)})
+	probes := probe.New(probe.Config{
+		Pool: a.pool, URL: a.cfg.Probes.DatabaseURL, Roles: a.cfg.Probes.AllowedRoles(), AtOnce: a.cfg.Probes.AtOnce, Logger: a.logger,
+	})
+	return []func(context.Context){schedules.Lead, probes.Lead}
+}
+
+// deployAll tells the database which schedules and probes the bundle has.
+func (a *App) deployAll(ctx context.Context) error {
+	if !a.has(Worker) && !a.has(Scheduler) {
+		return nil
+	}
+	for _, d := range []ticker.Deployment{
+		{What: "schedules", Definitions: a.bundle.Schedules(), Deploy: store.DeploySchedules},
+		{What: "probes", Definitions: a.bundle.Probes(), Deploy: store.DeployProbes},
+	} {
+		d.Pool, d.Logger, d.Application, d.Version = a.pool, a.logger, cmp.Or(a.opts.Application, "towpath"), a.opts.Version
+		if err := a.deploy(ctx, &d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deploy tells the database what the code defines, and goes on telling while the process lives.
+func (a *App) deploy(ctx context.Context, deployment *ticker.Deployment) error {
+	if len(deployment.Definitions) == 0 {
+		return nil
+	}
+	if err := deployment.Tell(ctx); err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		deployment.Run(running)
+	}()
+	a.onStop(func() error {
+		stop()
+		<-ended
+		return nil
+	})
+	return nil
 }
 
 // orNever turns the configuration's "0: never" into the client's "negative: never".
@@ -199,13 +285,21 @@ func (pingWorker) Work(ctx context.Context, job *river.Job[PingArgs]) error {
 	return river.RecordOutput(ctx, map[string]string{"worked_by": slices.Concat(job.AttemptedBy, []string{""})[max(len(job.AttemptedBy)-1, 0)]})
 }
 
-// addOwn adds the kinds that every process with a client works. A bundle that serves a second time has them already.
-func addOwn(bundle *workers.Bundle) error {
-	if slices.Contains(bundle.Kinds(), PingArgs{}.Kind()) {
-		return nil
+// addOwn adds the kinds that come with Towpath, but for those that the bundle has. A bundle that serves a second time has
+// all of them.
+func addOwn(bundle *workers.Bundle, cfg *config.Config) error {
+	if !slices.Contains(bundle.Kinds(), PingArgs{}.Kind()) {
+		if err := workers.AddSafely(bundle, pingWorker{}); err != nil {
+			return fmt.Errorf("add Towpath's own workers: %w", err)
+		}
 	}
-	if err := workers.AddSafely(bundle, pingWorker{}); err != nil {
-		return errors.Join(errors.New("add Towpath's own workers"), err)
+	if !slices.Contains(bundle.Kinds(), notify.Kind) {
+		if err := workers.AddSafely(bundle, newNotifyWorker(cfg), workers.WithBackoff(notify.Backoff)); err != nil {
+			return fmt.Errorf("add Towpath's own workers: %w", err)
+		}
 	}
-	return nil
+	return builtin.Add(bundle, builtin.Config{
+		HTTPAllowPrivate: cfg.HTTP.AllowPrivate.String(), HTTPKeys: cfg.HTTP.Keys, HTTPSecrets: cfg.HTTP.Secrets,
+		SQLRoles: cfg.SQL.Roles, SQLDatabaseURL: cfg.SQL.DatabaseURL, Shell: bool(cfg.Shell),
+	})
 }

@@ -28,11 +28,13 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/towpath/towpath/internal/config"
+	"github.com/towpath/towpath/internal/memory"
 	"github.com/towpath/towpath/workers"
 )
 
@@ -45,16 +47,22 @@ type Options struct {
 	// Worker makes the configuration of a `towpath worker` process on a pool. Nil: workers.Config with its defaults.
 	Worker func(cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger) workers.Config
 
+	// Memory is what such a process tells Go's runtime, while Towpath's rounds last. River's go by Go's own defaults.
+	Memory memory.Settings
+
+	// Cases are the tables to measure, of benchmarks with several; empty means all.
+	Cases []string
+
 	// Rounds is how often each contender is measured.
 	Rounds int
 
-	// Jobs is how many jobs one round measures, the warm-up not included.
+	// Jobs is how many jobs one round measures, the warm-up not included; of schedules, how many there are.
 	Jobs int
 
 	// Workers is the number of slots of every contender alike. Zero: as configured for Towpath, 2,000 for plain River.
 	Workers int
 
-	// Duration is how long a round lasts where a round has a length: latency, sustain, horizon and idle.
+	// Duration is how long a round lasts where a round has a length: latency, sustain, horizon, idle and schedules.
 	Duration time.Duration
 
 	// Rate is how many jobs a second sustain inserts.
@@ -113,6 +121,8 @@ type Scenario struct {
 	Name, About string
 	// Defaults holds those options that the benchmark knows, with their defaults.
 	Defaults Options
+	// Cases names its tables, where it has several.
+	Cases []string
 	// Peers says whether it can measure peers too.
 	Peers bool
 }
@@ -123,6 +133,11 @@ func Scenarios() []Scenario {
 	for _, s := range scenarios() {
 		described := Scenario{Name: s.name, About: s.about, Defaults: s.defaults}
 		described.Defaults.Rounds = cmp.Or(s.defaults.Rounds, roundsDefault)
+		if len(s.cases) > 1 {
+			for _, c := range s.cases {
+				described.Cases = append(described.Cases, c.name)
+			}
+		}
 		described.Peers = slices.ContainsFunc(s.cases, func(c benchCase) bool { return c.peers })
 		list = append(list, described)
 	}
@@ -135,7 +150,7 @@ const roundsDefault = 5
 func scenarios() []scenario {
 	return []scenario{
 		workScenario(), insertScenario(), latencyScenario(), horizonScenario(),
-		sustainScenario(), largeScenario(), idleScenario(), burstScenario(),
+		sustainScenario(), largeScenario(), idleScenario(), burstScenario(), schedulesScenario(),
 	}
 }
 
@@ -168,7 +183,11 @@ func Run(ctx context.Context, name string, opts Options) (report *Report, err er
 	}
 	s := all[i]
 	opts = opts.over(s.defaults)
-	if err := opts.check(); err != nil {
+	cases, err := s.only(opts.Cases)
+	if err == nil {
+		err = opts.check()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("run benchmark %q: %w", name, err)
 	}
 	b := &bench{opts: opts, progress: newProgress(opts.Progress), profile: &profiler{out: opts.Profile}, contenders: map[string]contender{}}
@@ -179,7 +198,7 @@ func Run(ctx context.Context, name string, opts Options) (report *Report, err er
 		return nil, err
 	}
 	report = newReport(s, b)
-	for _, c := range s.cases {
+	for _, c := range cases {
 		measured, err := b.measure(ctx, c)
 		if err != nil {
 			return nil, fmt.Errorf("run benchmark %q: %w", name, err)
@@ -187,6 +206,23 @@ func Run(ctx context.Context, name string, opts Options) (report *Report, err er
 		report.add(measured)
 	}
 	return report, nil
+}
+
+// only returns the cases of these names, or all when none is named.
+func (s scenario) only(names []string) ([]benchCase, error) {
+	if len(names) == 0 {
+		return s.cases, nil
+	}
+	known := make([]string, len(s.cases))
+	for i, c := range s.cases {
+		known[i] = c.name
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("case %q: there is none of that name; the cases are %s", name, strings.Join(known, ", "))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(s.cases), func(c benchCase) bool { return !slices.Contains(names, c.name) }), nil
 }
 
 // over fills what the options leave open.

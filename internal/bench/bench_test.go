@@ -18,6 +18,7 @@ import (
 
 	"github.com/towpath/towpath/internal/config"
 	"github.com/towpath/towpath/internal/testdb"
+	"github.com/towpath/towpath/internal/ticker"
 	"github.com/towpath/towpath/jobs"
 	"github.com/towpath/towpath/workers"
 )
@@ -30,6 +31,10 @@ func tiny(t *testing.T) Options {
 	return Options{
 		Config: cfg, Rounds: 1, Jobs: 300, Duration: 500 * time.Millisecond, Rate: 400, Finished: 2000, Waiting: 1000,
 		SkipDiskCheck: true,
+		Worker: func(_ *config.Config, pool *pgxpool.Pool, logger *slog.Logger) workers.Config {
+			schedules := ticker.New(ticker.Config{Pool: pool, Logger: logger, Listen: true})
+			return workers.Config{Pool: pool, Client: jobs.Config{Lead: []func(context.Context){schedules.Lead}}}
+		},
 	}
 }
 
@@ -43,10 +48,11 @@ func TestEveryBenchmark(t *testing.T) {
 		{"insert", []Metric{JobsPerSecond, P50, P95, P99, GoCPU, WALPerJob, StatementsPerJob}},
 		{"latency", []Metric{P50, P95, P99, FinishP50, FinishP95}},
 		{"horizon", []Metric{JobsPerSecond, SlopePerMinute}},
-		{"sustain", []Metric{JobsPerSecond, P50, P95, P99}},
+		{"sustain", []Metric{JobsPerSecond, P50, P95, P99, DepthP50, DepthMax, PeakMemory}},
 		{"large", []Metric{JobsPerSecond, AgainstSmall}},
 		{"idle", []Metric{StatementsPerSecond, GoLoad, PeakMemory}},
 		{"burst", []Metric{DrainSeconds, P50, P95}},
+		{"schedules", []Metric{FireSeconds, GoCPU, WALPerJob, GoLoad, StatementsPerSecond}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -198,6 +204,8 @@ func TestWrongUse(t *testing.T) {
 	require.ErrorContains(t, err, `"no_such"`)
 	_, err = Run(t.Context(), "work", Options{Jobs: -1})
 	require.ErrorContains(t, err, "jobs must not be negative")
+	_, err = Run(t.Context(), "latency", Options{Cases: []string{"rate_100", "rate_7"}})
+	require.ErrorContains(t, err, `case "rate_7": there is none of that name; the cases are rate_100, rate_1000`)
 }
 
 func TestMetersOfTheServerAndOfThisProcess(t *testing.T) {

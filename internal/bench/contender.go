@@ -54,6 +54,9 @@ type flavour interface {
 	// verify checks what the database says about a load of which all has been worked.
 	verify(ctx context.Context, pool *pgxpool.Pool, want ends) error
 
+	// ended is a query that tells whether the job with the id $1 is seen to have ended.
+	ended() string
+
 	// fill makes finished and waiting jobs inside the database.
 	fill(ctx context.Context, pool *pgxpool.Pool, finished, waiting int) error
 }
@@ -125,6 +128,12 @@ func (s *system) empty(ctx context.Context) error {
 		return fmt.Errorf("empty the tables: %w", err)
 	}
 	return nil
+}
+
+// ours reports whether the system is Towpath.
+func (s *system) ours() bool {
+	_, ours := s.flavour.(towpath)
+	return ours
 }
 
 func (s *system) table(name string) string { return pgx.Identifier{s.schema, name}.Sanitize() }

@@ -21,11 +21,17 @@ const (
 	P50 Metric = "p50_ms"
 	P95 Metric = "p95_ms"
 	P99 Metric = "p99_ms"
-	// FinishP50 and FinishP95 are percentiles of the time from a handler's return to the finished row, in milliseconds.
+	// FinishP50 and FinishP95 are percentiles of the time from a handler's return until others see the
+	// job as ended, in milliseconds.
 	FinishP50 Metric = "finish_p50_ms"
 	FinishP95 Metric = "finish_p95_ms"
+	// DepthP50 and DepthMax are how many jobs were due and had not started, over the time of the measurement.
+	DepthP50 Metric = "depth_p50"
+	DepthMax Metric = "depth_max"
 	// DrainSeconds is from the call that inserts a burst to its last job's end.
 	DrainSeconds Metric = "drain_s"
+	// FireSeconds is from a tick that all schedules share to the moment when the jobs of all of them are seen.
+	FireSeconds Metric = "fire_s"
 	// SlopePerMinute is the change of throughput in a minute, in percent of its mean.
 	SlopePerMinute Metric = "slope_pct_per_min"
 	// AgainstSmall is the throughput in parts of that with small tables.
@@ -63,7 +69,10 @@ func looks() []look {
 		{P99, "p99 ms", short},
 		{FinishP50, "finish p50 ms", short},
 		{FinishP95, "finish p95 ms", short},
+		{DepthP50, "queue depth p50", whole},
+		{DepthMax, "queue depth max", whole},
 		{DrainSeconds, "drain s", short},
+		{FireSeconds, "fire s", short},
 		{SlopePerMinute, "slope %/min", short},
 		{AgainstSmall, "against small", short},
 		{PostgresCPU, "Postgres µs/job", short},

@@ -70,7 +70,7 @@ func (r *run) horizon(ctx context.Context, s *pinnedSystem) (o *outcome, err err
 	if err := s.empty(ctx); err != nil {
 		return nil, err
 	}
-	peak := watchMemory()
+	peak := watchMemory(memoryEvery)
 	defer peak()
 	f, err := s.start(ctx, newLoad(0, false), 10*feedLow)
 	if err != nil {

@@ -9,8 +9,12 @@ import (
 	"github.com/riverqueue/river"
 )
 
-// idleSettle is how long a fleet has to come to rest before it counts as idle.
-const idleSettle = 5 * time.Second
+// idleSettle is how long a fleet has to come to rest before it counts as idle, or as long as a round if that is less: a new
+// leader has chores to catch up with.
+const idleSettle = 90 * time.Second
+
+// idleMemory is how often the memory is looked at meanwhile, which costs more than an idle process does.
+const idleMemory = 5 * time.Second
 
 func idleScenario() scenario {
 	return scenario{
@@ -30,7 +34,7 @@ func (r *run) idle(ctx context.Context, s *system) (o *outcome, err error) {
 	if err := s.empty(ctx); err != nil {
 		return nil, err
 	}
-	peak := watchMemory()
+	peak := watchMemory(idleMemory)
 	defer peak()
 	f, err := s.start(ctx, newLoad(0, false), 1)
 	if err != nil {
@@ -100,7 +104,7 @@ func (r *run) burst(ctx context.Context, s *system) (o *outcome, err error) {
 		return nil, err
 	}
 	l := newLoad(n, true)
-	peak := watchMemory()
+	peak := watchMemory(memoryEvery)
 	defer peak()
 	events, stopAll, err := s.startMany(ctx, l, n, burstFleet)
 	if err != nil {

@@ -2,14 +2,12 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/rivertype"
 
 	"github.com/towpath/towpath/workers"
 )
@@ -103,15 +101,19 @@ type load struct {
 	begun     time.Time
 	inserted  []atomic.Int64
 	started   []atomic.Int64
-	returned  []atomic.Int64
 	succeeded atomic.Int64
+
+	witness   *witness // of the ends of jobs from number witnessed on; nil for none
+	witnessed int
+
+	periodic []*river.PeriodicJob // of plain River, for what measures schedules
 }
 
 // newLoad returns a load of n jobs; timed says whether their times are kept.
 func newLoad(n int, timed bool) *load {
 	l := &load{begun: time.Now()}
 	if timed {
-		l.inserted, l.started, l.returned = make([]atomic.Int64, n), make([]atomic.Int64, n), make([]atomic.Int64, n)
+		l.inserted, l.started = make([]atomic.Int64, n), make([]atomic.Int64, n)
 	}
 	return l
 }
@@ -131,6 +133,34 @@ func (l *load) waits(from, to int) []time.Duration {
 	return durations
 }
 
+// depthSteps is at how many moments the depth of the queue is looked at for its median.
+const depthSteps = 1000
+
+// depth is how many of the jobs from one number to before another were due and had not started: in the middle, and at most.
+func (l *load) depth(from, to int) (middle, most float64) {
+	due, started := make([]int64, 0, to-from), make([]int64, 0, to-from)
+	for n := from; n < to; n++ {
+		due, started = append(due, l.inserted[n].Load()), append(started, l.started[n].Load())
+	}
+	slices.Sort(due)
+	slices.Sort(started)
+	gone := 0
+	for n, at := range due {
+		for gone < len(started) && started[gone] <= at {
+			gone++
+		}
+		most = max(most, float64(n+1-gone))
+	}
+	depths := make([]float64, depthSteps)
+	for i := range depths {
+		at := due[0] + (due[len(due)-1]-due[0])*int64(i)/depthSteps
+		came, _ := slices.BinarySearch(due, at+1)
+		went, _ := slices.BinarySearch(started, at+1)
+		depths[i] = float64(came - went)
+	}
+	return median(depths), most
+}
+
 // worker is the handler of all kinds and of all contenders in Go.
 type worker[K kind] struct {
 	river.WorkerDefaults[job[K]]
@@ -147,7 +177,9 @@ func (w *worker[K]) Work(_ context.Context, j *river.Job[job[K]]) error {
 		}
 	}
 	w.load.succeeded.Add(1)
-	w.load.mark(w.load.returned, j.Args.N)
+	if w.load.witness != nil && j.Args.N >= w.load.witnessed {
+		w.load.witness.hear(j.ID)
+	}
 	return nil
 }
 
@@ -174,13 +206,4 @@ func newWorkers(l *load) *river.Workers {
 	river.AddWorker(w, &worker[unique]{load: l})
 	river.AddWorker(w, &worker[flaky]{load: l, flaky: true})
 	return w
-}
-
-// numberOf reads a job's number.
-func numberOf(row *rivertype.JobRow) (int, error) {
-	var args job[plain]
-	if err := json.Unmarshal(row.EncodedArgs, &args); err != nil {
-		return 0, fmt.Errorf("read the args of job %d: %w", row.ID, err)
-	}
-	return args.N, nil
 }

@@ -213,13 +213,13 @@ func (m *meter) TraceCopyFromEnd(context.Context, *pgx.Conn, pgx.TraceCopyFromEn
 const memoryEvery = 10 * time.Millisecond
 
 // watchMemory returns a function that ends the watch and says how much memory Go took from the system at most.
-func watchMemory() (peak func() float64) {
+func watchMemory(every time.Duration) (peak func() float64) {
 	debug.FreeOSMemory()
 	stop := make(chan struct{})
 	var watching sync.WaitGroup
 	var most uint64
 	watching.Go(func() {
-		ticker := time.NewTicker(memoryEvery)
+		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		for {
 			most = max(most, takenMemory())

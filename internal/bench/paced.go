@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/riverqueue/river/rivertype"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -64,7 +63,8 @@ func (r *run) paced(ctx context.Context, s *system, p pace) (o *outcome, err err
 	}
 	total := warm + measured
 	l := newLoad(total, true)
-	peak := watchMemory()
+	l.witness, l.witnessed = newWitness(), warm
+	peak := watchMemory(memoryEvery)
 	defer peak()
 	f, err := s.start(ctx, l, total)
 	if err != nil {
@@ -78,14 +78,11 @@ func (r *run) paced(ctx context.Context, s *system, p pace) (o *outcome, err err
 	}()
 	show, done := r.progress.bar(r.label, total)
 	defer done()
-	ends := make([]time.Duration, 0, total)
-	t := &tally{events: f.events, show: show, each: func(row *rivertype.JobRow) error {
-		n, err := numberOf(row)
-		if err == nil && n >= warm {
-			ends = append(ends, time.Since(l.begun)-time.Duration(l.returned[n].Load()))
-		}
-		return err
-	}}
+	t := &tally{events: f.events, show: show}
+	watchCtx, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	watching := make(chan error, 1)
+	go func() { watching <- l.witness.watch(watchCtx, s.db.url, s.ended()) }()
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.insert(groupCtx, s, l, total) })
 	figures, err := r.stretch(groupCtx, t, s, plan{warm: warm, measured: total - warm})
@@ -98,9 +95,14 @@ func (r *run) paced(ctx context.Context, s *system, p pace) (o *outcome, err err
 	if err := t.until(ctx, total, 0, nil); err != nil {
 		return nil, err
 	}
+	unwatch()
+	if err := <-watching; err != nil {
+		return nil, err
+	}
 	figures[PeakMemory] = peak()
 	figures.latencies(l.waits(warm, total), startPercentiles())
-	figures.latencies(ends, finishPercentiles())
+	figures.latencies(l.witness.seen, finishPercentiles())
+	figures[DepthP50], figures[DepthMax] = l.depth(warm, total)
 	if err := stop(); err != nil {
 		return nil, err
 	}

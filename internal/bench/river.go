@@ -44,6 +44,8 @@ func (r plainRiver) config(l *load) *river.Config {
 		Logger:  r.bench.logger,
 		Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: cmp.Or(r.bench.opts.Workers, riverSlots)}},
 		Workers: newWorkers(l),
+
+		PeriodicJobs: l.periodic,
 	}
 	if r.tuned {
 		cfg.FetchCooldown = tunedCooldown
@@ -102,6 +104,10 @@ SELECT count(*) FILTER (WHERE state = 'completed'), count(*) FILTER (WHERE cardi
 		return fmt.Errorf("check the result: of %+v jobs the table holds %+v", want, got)
 	}
 	return nil
+}
+
+func (plainRiver) ended() string {
+	return `SELECT EXISTS (SELECT FROM public.river_job WHERE id = $1 AND finalized_at IS NOT NULL)`
 }
 
 func (r plainRiver) fill(ctx context.Context, pool *pgxpool.Pool, finished, waiting int) error {

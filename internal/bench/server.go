@@ -132,7 +132,13 @@ type database struct {
 func (d *database) drop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
-	if _, err := d.server.admin.Exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{d.name}.Sanitize()+" WITH (FORCE)"); err != nil {
+	drop := "DROP DATABASE IF EXISTS " + pgx.Identifier{d.name}.Sanitize()
+	_, err := d.server.admin.Exec(ctx, drop)
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.Code == "55006" { // somebody is in it; force, which fails where that is autovacuum
+		_, err = d.server.admin.Exec(ctx, drop+" WITH (FORCE)")
+	}
+	if err != nil {
 		return fmt.Errorf("drop database %q: %w", d.name, err)
 	}
 	return nil

@@ -100,3 +100,25 @@ func TestMixHasEveryKind(t *testing.T) {
 	require.Equal(t, ends{completed: 200, retried: 2}, endsOf(200))
 	require.Equal(t, ends{completed: 101, retried: 2}, endsOf(101))
 }
+
+// The depth of a queue is what was due and had not started: never of jobs that start when they are due, and all of them
+// where none starts before the last one is due.
+func TestDepth(t *testing.T) {
+	t.Parallel()
+	of := func(wait int64) *load {
+		l := newLoad(120, true)
+		for n := range 120 {
+			l.inserted[n].Store(int64(n) * 1000)
+			l.started[n].Store(int64(n)*1000 + wait)
+		}
+		return l
+	}
+	middle, most := of(1).depth(20, 120)
+	require.Zero(t, middle)
+	require.InDelta(t, 1, most, 0)
+	middle, most = of(10_500).depth(20, 120)
+	require.InDelta(t, 11, middle, 1)
+	require.InDelta(t, 11, most, 0)
+	_, most = of(1_000_000).depth(20, 120)
+	require.InDelta(t, 100, most, 0)
+}

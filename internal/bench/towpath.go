@@ -10,6 +10,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
 
+	"github.com/towpath/towpath/internal/memory"
 	"github.com/towpath/towpath/internal/migrate"
 	"github.com/towpath/towpath/jobs"
 	"github.com/towpath/towpath/migrations"
@@ -57,21 +58,28 @@ func (t towpath) tables() []string {
 }
 
 func (t towpath) producer(pool *pgxpool.Pool) (producer, error) {
-	return jobs.NewClient(pool, &jobs.Config{Config: river.Config{Logger: t.bench.logger}})
+	cfg := t.workersConfig(pool).Client
+	return jobs.NewClient(pool, &cfg)
 }
 
 func (t towpath) start(ctx context.Context, pool *pgxpool.Pool, l *load, buffer int) (<-chan *river.Event, func(context.Context) error, error) {
+	restore := memory.Tune(t.bench.opts.Memory)
 	runner, err := workers.New(t.workersConfig(pool), newBundle(l))
 	if err != nil {
+		restore()
 		return nil, nil, err
 	}
 	events, _ := runner.Client().SubscribeConfig(&river.SubscribeConfig{
 		ChanSize: buffer, Kinds: []river.EventKind{river.EventKindJobCompleted},
 	})
 	if err := runner.Start(ctx); err != nil {
+		restore()
 		return nil, nil, err
 	}
-	return events, func(context.Context) error { return runner.Stop() }, nil
+	return events, func(context.Context) error {
+		defer restore()
+		return runner.Stop()
+	}, nil
 }
 
 // verify looks at the rows and at the counters, which have to agree.
@@ -99,6 +107,11 @@ FROM (SELECT event, n FROM towpath.counter UNION ALL SELECT event, n FROM towpat
 		return fmt.Errorf("check the result: of %+v jobs the tables hold %+v and the counters say %+v", want, got, counted)
 	}
 	return nil
+}
+
+func (towpath) ended() string {
+	return `SELECT EXISTS (SELECT FROM towpath.job_history WHERE id = $1)
+	OR EXISTS (SELECT FROM towpath.river_job WHERE id = $1 AND finalized_at IS NOT NULL)`
 }
 
 // fill writes finished jobs where a finish writes them, and waiting ones where an insert does.

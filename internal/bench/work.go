@@ -51,7 +51,7 @@ func (p plan) total() int { return p.warm + p.measured + p.rest }
 // work lets one fleet work a backlog that is there and measures the middle of it. With all, the rest is worked too and
 // the database is asked whether it all happened.
 func (r *run) work(ctx context.Context, s *system, p plan, all bool) (o *outcome, err error) {
-	peak := watchMemory()
+	peak := watchMemory(memoryEvery)
 	defer peak()
 	f, err := s.start(ctx, newLoad(0, false), p.total())
 	if err != nil {
@@ -94,7 +94,7 @@ func (r *run) stretch(ctx context.Context, t *tally, s *system, p plan) (Figures
 	if err != nil {
 		return nil, err
 	}
-	if _, ours := s.flavour.(towpath); ours {
+	if s.ours() {
 		if err := r.profile.start(); err != nil {
 			return nil, err
 		}

@@ -99,6 +99,9 @@ func TestBadValues(t *testing.T) {
 		{"CLIENT_ID", strings.Repeat("x", 101), `longer than 100 characters; shorten it`},
 		{"LOG_LEVEL", "loud", `TOWPATH_LOG_LEVEL="loud": no such level`},
 		{"LOG_FORMAT", "xml", `TOWPATH_LOG_FORMAT="xml": no such form`},
+		{"API_TOKEN", "secret", `TOWPATH_API_TOKEN: not 20 to 200 letters`},
+		{"GC_PERCENT", "5", `TOWPATH_GC_PERCENT="5": out of range; set 10 to 10000`},
+		{"MEMORY_LIMIT_MB", "16", `TOWPATH_MEMORY_LIMIT_MB="16": out of range; set 32 or more, or 0`},
 		{"FETCH_COOLDOWN", "10us", `TOWPATH_FETCH_COOLDOWN="10µs": too short; set 1ms or more`},
 		{"FETCH_POLL_INTERVAL", "1ms", `shorter than TOWPATH_FETCH_COOLDOWN; set at least 2ms`},
 		{"ARGS_MAX_BYTES", "-1", `TOWPATH_ARGS_MAX_BYTES="-1": out of range`},
@@ -107,6 +110,18 @@ func TestBadValues(t *testing.T) {
 		{"LISTEN", ":http-alt-typo", `not an address`},
 		{"METRICS_LISTEN", ":99999", `TOWPATH_METRICS_LISTEN=":99999": not an address`},
 		{"POSTGRES_ARCHIVE_URL", "ftp://u:secret@x/y", `TOWPATH_POSTGRES_ARCHIVE_URL: not an http or https address`},
+		{"SLACK_WEBHOOK_URL", "ops=hooks.slack.com/secret", `TOWPATH_SLACK_WEBHOOK_URL: the value of "ops" is not an http or https address; write https://hooks.slack.com/services/…`},
+		{"SLACK_WEBHOOK_URL", "https://a/secret,https://b/secret", `TOWPATH_SLACK_WEBHOOK_URL: two values have no name`},
+		{"WEBHOOK_URL", "a=https://a/secret,a=https://b", `TOWPATH_WEBHOOK_URL: "a" is named twice`},
+		{"WEBHOOK_URL", "a=", `TOWPATH_WEBHOOK_URL: part 1 is empty`},
+		{"WEBHOOK_SECRET", "secret", `TOWPATH_WEBHOOK_SECRET: a value is not whsec_`},
+		{"PAGERDUTY_ROUTING_KEY", "secret key", `TOWPATH_PAGERDUTY_ROUTING_KEY: part 1 holds a space`},
+		{"PAGERDUTY_URL", "events.pagerduty.com", `TOWPATH_PAGERDUTY_URL: not an http or https address; write https://events.pagerduty.com`},
+		{"OPSGENIE_REGION", "mars", `TOWPATH_OPSGENIE_REGION="mars": no such region; set us or eu`},
+		{"SENTRY_DSN", "https://sentry.example.com/secret", `TOWPATH_SENTRY_DSN: not a DSN; write https://key@host/project`},
+		{"SENTRY_ATTEMPTS", "some", `TOWPATH_SENTRY_ATTEMPTS="some": no such choice; set last or all`},
+		{"SMTP_URL", "smtp.example.com:587", `TOWPATH_SMTP_URL: not an address of a mail server; write smtps://`},
+		{"SMTP_URL", "smtp://u:secret@h?tls=maybe", `TOWPATH_SMTP_URL: not an address of a mail server`},
 	}
 	for _, test := range tests {
 		t.Run(test.name+"="+test.value, func(t *testing.T) {
@@ -153,6 +168,28 @@ func TestVariablesRedactSecrets(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What reaches a service, or opens it, is not shown.
+func TestNotifiersAreNotShown(t *testing.T) {
+	clean(t)
+	const key = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"
+	for name, value := range map[string]string{
+		"SLACK_WEBHOOK_URL": "https://hooks/topsecret", "WEBHOOK_URL": "https://a/?x=topsecret,ops=https://b/topsecret", "WEBHOOK_SECRET": "ops=" + key + "|" + key,
+		"PAGERDUTY_ROUTING_KEY": "topsecret", "OPSGENIE_API_KEY": "a=topsecret", "SMTP_URL": "smtps://u:topsecret@h", "SMTP_FROM": "a@b.c", "SMTP_TO": "d@e.f,g@h.i",
+	} {
+		t.Setenv("TOWPATH_"+name, value)
+	}
+	cfg, err := config.Load()
+	require.NoError(t, err)
+	require.Equal(t, config.Targets{"": "https://a/?x=topsecret", "ops": "https://b/topsecret"}, cfg.Webhook.URL)
+	for _, variable := range cfg.Variables() {
+		require.NotContains(t, variable.Value, "topsecret", variable.Name)
+		require.NotContains(t, variable.Value, "whsec", variable.Name)
+		if variable.Group == config.GroupNotifiers && variable.Name != "TOWPATH_OPSGENIE_URL" {
+			require.NotEmpty(t, variable.Value, variable.Name)
+		}
 	}
 }
 

@@ -18,12 +18,14 @@ import (
 
 // Variable describes one variable and its effective value. Its JSON form is an interface of `towpath config --json`.
 type Variable struct {
-	Name        string `json:"name"`
-	Value       string `json:"value"` // a secret is redacted
-	Default     string `json:"default"`
-	Set         bool   `json:"set"` // whether the environment gives it
-	Group       Group  `json:"group"`
-	Description string `json:"description"`
+	Name        string `json:"name" about:"its name"`
+	Value       string `json:"value" about:"the value in effect; a secret is redacted"`
+	Default     string `json:"default" about:"the value without it"`
+	Set         bool   `json:"set" about:"whether the environment gives it"`
+	Group       Group  `json:"group" about:"what it belongs to"`
+	Description string `json:"description" about:"what it does"`
+
+	secret bool
 }
 
 // Variables lists every variable with its value in c, in the order of the documentation.
@@ -33,11 +35,15 @@ func (c *Config) Variables() []Variable {
 	collect := func(name string, tags reflect.StructTag, field reflect.Value) string {
 		_, set := os.LookupEnv(name)
 		value := fmt.Sprint(field.Interface())
-		if tags.Get("secret") != "" {
+		switch {
+		case tags.Get("secret") == "url":
 			value = redact(value)
+		case tags.Get("secret") != "" && value != "":
+			value = "redacted"
 		}
 		all = append(all, Variable{
-			Name: name, Value: value, Default: tags.Get("default"), Set: set,
+			secret: tags.Get("secret") != "",
+			Name:   name, Value: value, Default: tags.Get("default"), Set: set,
 			Group: Group(tags.Get("group")), Description: tags.Get("desc"),
 		})
 		return ""
@@ -56,6 +62,16 @@ func (c *Config) Variables() []Variable {
 		}
 	}
 	return sorted
+}
+
+// isSecret reports whether a variable's value must not be shown.
+func isSecret(name string) bool {
+	for _, variable := range new(Config).Variables() {
+		if variable.Name == name {
+			return variable.secret
+		}
+	}
+	return false
 }
 
 // Given reports whether the environment gives a variable, such as "TOWPATH_LISTEN".
@@ -123,7 +139,11 @@ func Unknown() map[string]string {
 		}
 		nearest, least := "", 4 // three letters wrong is still a misspelling
 		for candidate := range known {
-			if d := distance(name, candidate); d < least || (d == least && candidate < nearest) {
+			d := distance(name, candidate)
+			if 2*d > len(name)-len(Prefix) {
+				continue // hardly a letter of its own is right
+			}
+			if d < least || (d == least && candidate < nearest) {
 				nearest, least = candidate, d
 			}
 		}

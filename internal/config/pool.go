@@ -19,6 +19,9 @@ const (
 	keepAliveCount    = 3
 	userTimeout       = 30 * time.Second
 	connectTimeout    = 10 * time.Second
+
+	// pingAfter is for how long a connection has to be idle to be asked whether it is alive before it is used.
+	pingAfter = 20 * time.Second
 )
 
 // OpenPool opens the pool that every command and role uses; nothing else in this module makes one. The application's
@@ -35,6 +38,9 @@ func (c *Config) OpenPool(ctx context.Context, application string) (*pgxpool.Poo
 	pool.MaxConns = c.maxConns(pool.MaxConns)
 	// Connections made at the same moment, after a failover for example, are not renewed at the same moment.
 	pool.MaxConnLifetimeJitter = pool.MaxConnLifetime / 10
+
+	// An idle process uses a connection every second or so; pgx would ask each time first whether it is alive.
+	pool.ShouldPing = func(_ context.Context, params pgxpool.ShouldPingParams) bool { return params.IdleDuration > pingAfter }
 
 	params := pool.ConnConfig.RuntimeParams
 	if params["application_name"] == "" {

@@ -89,6 +89,26 @@ func (s Switch) String() string {
 	return "off"
 }
 
+// Attempts says which failed attempts of a job are told.
+type Attempts string
+
+// The choices.
+const (
+	AttemptsLast Attempts = "last"
+	AttemptsAll  Attempts = "all"
+)
+
+// Decode parses a value of the environment.
+func (a *Attempts) Decode(value string) error {
+	switch choice := Attempts(strings.ToLower(value)); choice {
+	case AttemptsLast, AttemptsAll:
+		*a = choice
+		return nil
+	default:
+		return errors.New("no such choice; set last or all")
+	}
+}
+
 // Level is the least level of log lines.
 type Level slog.Level
 

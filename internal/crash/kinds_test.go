@@ -127,6 +127,7 @@ func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error { return 
 // newBundle is the application's.
 func newBundle() *workers.Bundle {
 	bundle := workers.NewBundle()
+	addSchedules(bundle)
 	addKind(bundle, 0, func(_ context.Context, job *river.Job[plainArgs]) error {
 		if d := newDice(job.Args.Salt, job.JobRow); d.fails(5) {
 			return errors.New("a plain job fails")

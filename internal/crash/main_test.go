@@ -19,6 +19,7 @@
 //
 //	go test ./internal/crash -timeout 2h -v -crash.long
 //	go test ./internal/crash -timeout 2h -v -crash.long -run Storm -crash.jobs 2000000
+//	go test ./internal/crash -v -run SchedulesWithoutDatabase -crash.away 5m
 //
 // TOWPATH_CRASH_LONG=1 in the environment does the same as -crash.long. A failure prints its seed, and -crash.seed
 // repeats what depends on it: what is enqueued, what fails, what is done to whom and when. What the machine makes of it
@@ -33,6 +34,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/towpath/towpath/cmd"
 )
@@ -40,6 +42,7 @@ import (
 var (
 	longFlag = flag.Bool("crash.long", os.Getenv("TOWPATH_CRASH_LONG") == "1", "run the long form: minutes, with many kills")
 	seedFlag = flag.Uint64("crash.seed", 0, "repeat what was done with this seed; 0: a new one")
+	awayFlag = flag.Duration("crash.away", 20*time.Second, "how long the database is away while schedules wait")
 	jobsFlag = flag.Int("crash.jobs", 300_000, "number of jobs in the storm of the long form")
 )
 

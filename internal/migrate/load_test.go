@@ -116,7 +116,8 @@ func TestUpMakesWay(t *testing.T) {
 	go func() { migrated <- m.Up(t.Context()) }()
 
 	require.Eventually(t, func() bool {
-		return scan[int](t, pool, `SELECT count(*) FROM pg_locks WHERE relation = 'public.busy'::regclass AND NOT granted`) > 0
+		return scan[int](t, pool, `SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+			WHERE datname = current_database() AND relation = 'public.busy'::regclass AND NOT granted`) > 0
 	}, testLimit, 5*time.Millisecond, "the migration waits for its lock")
 	writing, cancel := context.WithTimeout(t.Context(), 5*migrate.LockTimeout)
 	defer cancel()

@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -128,6 +129,27 @@ func (m *Migrator) up(ctx context.Context) error {
 		if err := m.upLine(ctx, line); err != nil {
 			return err
 		}
+	}
+	return m.reportRoles(ctx)
+}
+
+// reportRoles says which roles could not be made, and who can make them. The migration itself says so in a notice, which
+// nobody may be listening for.
+func (m *Migrator) reportRoles(ctx context.Context) error {
+	var (
+		owner   string
+		missing []string
+	)
+	err := m.pool.QueryRow(ctx, `SELECT quote_ident(current_user), coalesce(array_agg(r ORDER BY r), '{}')
+		FROM unnest('{towpath_operator,towpath_probe,towpath_producer,towpath_reader}'::text[]) r
+		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r)`).Scan(&owner, &missing)
+	if err != nil {
+		return fmt.Errorf("look for roles: %w", err)
+	}
+	if len(missing) > 0 {
+		m.report(fmt.Sprintf("roles missing: %s, and %s may not create roles", strings.Join(missing, ", "), owner))
+		m.report(fmt.Sprintf("as an administrator: CREATE ROLE %s; then, as %s: SELECT %s.grant_roles();",
+			strings.Join(missing, "; CREATE ROLE "), owner, Schema))
 	}
 	return nil
 }

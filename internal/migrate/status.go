@@ -24,10 +24,10 @@ func (s step) String() string { return fmt.Sprintf("%s %03d", s.line, s.version)
 // Migration is one migration and whether the database has it. Its JSON form is an interface of
 // `towpath migrate status --json`.
 type Migration struct {
-	Line      string     `json:"line"`
-	Version   int        `json:"version"`
-	Name      string     `json:"name"`       // "" when this program does not know it
-	AppliedAt *time.Time `json:"applied_at"` // nil when the database does not have it
+	Line      string     `json:"line" about:"main (River's), towpath or app"`
+	Version   int        `json:"version" about:"its number in the line"`
+	Name      string     `json:"name" about:"its name; empty when this program does not know it"`
+	AppliedAt *time.Time `json:"applied_at" about:"when it was applied; null when the database does not have it"`
 }
 
 // State compares a database with this program.

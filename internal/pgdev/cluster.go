@@ -87,6 +87,7 @@ func (s *Server) createCluster(ctx context.Context) error {
 func (s *Server) settings() map[string]string {
 	all := map[string]string{
 		"max_connections": "200", "timezone": "UTC", "log_timezone": "UTC", "log_line_prefix": "%m [%p] %d ",
+		"tcp_keepalives_idle": "60", "tcp_keepalives_interval": "10",
 	}
 	if s.opts.Fast {
 		maps.Copy(all, map[string]string{
@@ -205,10 +206,12 @@ func (s *Server) bootstrap(ctx context.Context, conn *pgx.Conn) error {
 	}
 	statements := []string{}
 	if !hasRole {
-		statements = append(statements, `CREATE ROLE `+role+` LOGIN CREATEDB CREATEROLE`)
+		statements = append(statements, `CREATE ROLE `+role)
 	}
-	// Passwords are letters and digits of our own making.
+	// Its rights are set each time: an older build may have made it with fewer. Passwords are letters and digits of our
+	// own making.
 	statements = append(statements,
+		`ALTER ROLE `+role+` LOGIN CREATEDB CREATEROLE`,
 		`ALTER ROLE `+role+` PASSWORD '`+s.Password+`'`,
 		`ALTER ROLE `+superuser+` PASSWORD '`+s.SuperPassword+`'`)
 	if !hasDatabase {

@@ -374,3 +374,22 @@ func TestClientStops(t *testing.T) {
 	require.Zero(t, pilot.HeldOf(client))
 	require.Equal(t, map[string]int{"started": 1, "interrupted": 1}, r.counters(t, river.QueueDefault))
 }
+
+// What a client hands back as it stops is told to the others, though its own services stop with it.
+func TestStopTellsOfWhatItHandsBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	client := r.client(t, func(ctx context.Context, _ *river.Job[errand]) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	_, err := client.Insert(t.Context(), errand{}, nil)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return r.inState(t, rivertype.JobStateRunning) == 1 }, soon, tick)
+	heard := r.listen(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, client.StopAndCancel(ctx))
+	require.Equal(t, 1, r.inState(t, rivertype.JobStateAvailable))
+	require.Contains(t, heard(), `{"queue": "default"}`)
+}

@@ -26,7 +26,7 @@ type duePace struct {
 }
 
 var defaultDuePace = duePace{
-	quiet: 10 * time.Second, busy: 2 * time.Second, calm: time.Minute, gap: 20 * time.Millisecond, ahead: 30 * time.Second,
+	quiet: 12 * time.Second, busy: 2 * time.Second, calm: time.Minute, gap: 20 * time.Millisecond, ahead: 30 * time.Second,
 	soon: 15 * time.Second, patience: 10 * time.Second,
 }
 
@@ -162,6 +162,51 @@ func (s *dueService) expect(rows []*rivertype.JobRow) {
 	}
 }
 
+// partingSoon is within what time a job falls due of which a process tells before it goes.
+const partingSoon = time.Second
+
+// ended looks after jobs that were handed back or wait for another attempt: at their moment, or, in a process that stops
+// and will not be there at that moment, at once for those that are as good as due.
+func (p *Pilot) ended(ctx context.Context, x *Executor, schema string, rows []*rivertype.JobRow) {
+	p.due.expect(rows)
+	p.due.mu.Lock()
+	running := p.due.running
+	p.due.mu.Unlock()
+	if running {
+		return
+	}
+	queues := make(map[string]struct{})
+	for _, row := range rows {
+		if row.State == rivertype.JobStateAvailable && time.Until(row.ScheduledAt) < partingSoon {
+			queues[row.Queue] = struct{}{}
+		}
+	}
+	p.due.part(ctx, x, schema, queues)
+}
+
+// part tells queues, because the process goes.
+func (s *dueService) part(ctx context.Context, x *Executor, schema string, queues map[string]struct{}) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partingSoon)
+	defer cancel()
+	if err := x.tellQueues(ctx, schema, slices.Sorted(maps.Keys(queues))...); err != nil {
+		s.Logger.WarnContext(ctx, "tell of jobs that were handed back", slog.Any("error", err))
+	}
+}
+
+// parting returns the queues of calls that are as good as due.
+func (s *dueService) parting() map[string]struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = false // from now on others tell at once
+	queues := make(map[string]struct{})
+	for moment, named := range s.calls {
+		if moment.Sub(time.Now().Add(s.skew)) < partingSoon {
+			maps.Copy(queues, named)
+		}
+	}
+	return queues
+}
+
 // lead says whether this process is the leader.
 func (s *dueService) lead(leads bool) {
 	s.mu.Lock()
@@ -218,6 +263,7 @@ func (s *dueService) run(ctx context.Context, h home) {
 		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
+			s.part(ctx, x, h.schema, s.parting())
 			return
 		case <-s.wake:
 		case <-timer.C:

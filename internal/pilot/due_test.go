@@ -182,23 +182,41 @@ func TestAnyProcessWakesForItsOwnJobs(t *testing.T) {
 
 func TestShortRetriesAreToldOfAtTheirTime(t *testing.T) {
 	t.Parallel()
-	pool := testdb.Pool(t)
-	p := newProcess(t, pool, "p")
-	startDue(t, p)
-	insertMany(t, pool, 1)
-	fetched := p.fetch(1)[0]
-	told := heard(t, pool)
-	at := time.Now().Add(200 * time.Millisecond)
-	_, err := p.JobSetStateIfRunningMany(t.Context(), p.exec, &riverdriver.JobSetStateIfRunningManyParams{
-		ID: []int64{fetched.ID}, Attempt: []*int{nil}, ErrData: [][]byte{[]byte(`{"at": "2026-03-01T12:00:00Z", "attempt": 1, "error": "no", "trace": ""}`)},
-		FinalizedAt: []*time.Time{nil}, MetadataDoMerge: []bool{false}, MetadataUpdates: [][]byte{nil}, ScheduledAt: []*time.Time{&at},
-		Schema: testSchema, State: []rivertype.JobState{rivertype.JobStateAvailable},
-	})
-	require.NoError(t, err)
-	p.producer.JobFinish(fetched)
-	require.JSONEq(t, `{"queue": "locks"}`, told())
-	require.False(t, time.Now().Before(at))
-	require.Len(t, p.fetch(1), 1)
+	lost, lose := context.WithCancel(t.Context())
+	lose()
+	for name, calls := range map[string][]context.Context{
+		"answered": {t.Context()},
+		// The end is written all the same, and the completer that comes again is answered from memory.
+		"the first answer lost": {lost, t.Context()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := testdb.Pool(t)
+			p := newProcess(t, pool, "p")
+			startDue(t, p)
+			insertMany(t, pool, 1)
+			fetched := p.fetch(1)[0]
+			told := heard(t, pool)
+			at := time.Now().Add(200 * time.Millisecond)
+			for _, ctx := range calls {
+				rows, err := p.JobSetStateIfRunningMany(ctx, p.exec, &riverdriver.JobSetStateIfRunningManyParams{
+					ID: []int64{fetched.ID}, Attempt: []*int{nil}, ErrData: [][]byte{[]byte(`{"at": "2026-03-01T12:00:00Z", "attempt": 1, "error": "no", "trace": ""}`)},
+					FinalizedAt: []*time.Time{nil}, MetadataDoMerge: []bool{false}, MetadataUpdates: [][]byte{nil}, ScheduledAt: []*time.Time{&at},
+					Schema: testSchema, State: []rivertype.JobState{rivertype.JobStateAvailable},
+				})
+				require.ErrorIs(t, err, ctx.Err())
+				require.Equal(t, err == nil, len(rows) == 1)
+				require.Eventually(t, func() bool {
+					r, _ := live(t, pool, fetched.ID)
+					return r.State == "available"
+				}, 10*time.Second, time.Millisecond)
+			}
+			p.producer.JobFinish(fetched)
+			require.JSONEq(t, `{"queue": "locks"}`, told())
+			require.False(t, time.Now().Before(at))
+			require.Len(t, p.fetch(1), 1)
+		})
+	}
 }
 
 // scheduled is a job to insert for a time from now.
@@ -239,6 +257,25 @@ func TestClientThatOnlyInsertsCallsTheLeader(t *testing.T) {
 	inserter.insert(scheduled(time.Hour))
 	leader.insert(scheduled(200 * time.Millisecond))
 	require.JSONEq(t, `{"queue": "locks"}`, told(), "no call for what is far, nor from a process that wakes by itself")
+}
+
+// Jobs that come by SQL call the leader as those of clients do which only insert.
+func TestJobFromSQLCallsTheLeader(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	leader := newProcess(t, pool, "leader")
+	leader.due.pace.quiet, leader.due.pace.busy = time.Hour, time.Hour
+	startDue(t, leader)
+	leader.due.lead(true)
+	require.Eventually(t, func() bool { return leader.storage.looksAfterDue(testSchema) }, 20*time.Second, 5*time.Millisecond)
+	told := heard(t, pool)
+	listener := NewListener(&oneNotification{payload: told}, leader.storage)
+
+	exec(t, pool, `SELECT towpath.enqueue('sql', queue => 'locks', scheduled_at => clock_timestamp() + interval '100 ms')`)
+	n, err := listener.WaitForNotification(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, insertPayload(leaderCall), n.Payload)
+	require.JSONEq(t, `{"queue": "locks"}`, told(), "the leader looked, and woke again at the moment")
 }
 
 // oneNotification is River's listener with what told brings.

@@ -103,3 +103,43 @@ func HeldOf(client interface{ Pilot() riverpilot.Pilot }) int { return HeldCount
 func HandBack(ctx context.Context, exec riverdriver.Executor, schema string, row *rivertype.JobRow) error {
 	return own(exec).handBack(ctx, schema, []orphan{{id: row.ID, attempt: row.Attempt, token: *row.AttemptedAt, queue: row.Queue}})
 }
+
+// PatientInserts makes the inserts of a client wait for the one that is on its way, however long it takes.
+func PatientInserts(p riverpilot.Pilot) { p.(*Pilot).group.patience = 24 * time.Hour }
+
+// GatheredInserts is how many callers wait for the insert that is on its way.
+func GatheredInserts(p riverpilot.Pilot) int {
+	g := p.(*Pilot).group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := 0
+	for _, f := range g.waiting {
+		for _, a := range f.asks {
+			if !a.gone {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Hot reports whether a statement is one of those that a pool's connections keep the plans of.
+func Hot(sql, schema string) bool {
+	for _, s := range []statement{fetchStatement, completeStatement, settleStatement, scheduleCountStatement} {
+		if s.in(schema) == sql {
+			return true
+		}
+	}
+	return false
+}
+
+// EndAttempt ends one attempt whose handler is still running.
+func (p *Pilot) EndAttempt(ctx context.Context, exec riverdriver.Executor, schema string, attemptedAt time.Time, end *riverdriver.JobSetStateIfRunningParams) (bool, error) {
+	ended, err := p.EndAttempts(ctx, exec, []time.Time{attemptedAt}, &riverdriver.JobSetStateIfRunningManyParams{
+		ID: []int64{end.ID}, Attempt: []*int{end.Attempt}, ErrData: [][]byte{end.ErrData},
+		FinalizedAt: []*time.Time{end.FinalizedAt}, MetadataDoMerge: []bool{end.MetadataDoMerge},
+		MetadataUpdates: [][]byte{end.MetadataUpdates}, ScheduledAt: []*time.Time{end.ScheduledAt}, Schema: schema,
+		State: []rivertype.JobState{end.State},
+	})
+	return len(ended) > 0, err
+}

@@ -62,11 +62,10 @@ func (p *Pilot) JobGetAvailable(ctx context.Context, exec riverdriver.Executor, 
 	defer cancel()
 	result, err := s.fetch(ctx, x, params)
 	if err != nil {
-		now := p.fleet.now()
-		p.fleet.fetchFailed.Store(&now)
+		p.fleet.noteFailedFetch()
 		return nil, err
 	}
-	return p.hold(ctx, x, params.Schema, result), nil
+	return result, nil
 }
 
 // JobGetAvailable fetches without a producer: River's test helpers come this way.
@@ -80,23 +79,28 @@ func (x *Executor) JobGetAvailable(ctx context.Context, params *riverdriver.JobG
 // claim runs a fetch statement; more are the parameters after the common six.
 func (x *Executor) claim(ctx context.Context, fetch statement, params *riverdriver.JobGetAvailableParams, more ...any) (*riverdriver.JobGetAvailableResult, error) {
 	args := append([]any{params.Queue, params.MaxToLock, params.ClientID, params.Now, params.MaxAttemptedBy, params.Kind}, more...)
-	rows, err := x.db.Query(ctx, fetch.in(params.Schema), x.storage.unnamed(args...)...)
-	if err != nil {
-		return nil, riverError(err)
-	}
 	result := &riverdriver.JobGetAvailableResult{}
-	result.Jobs, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*rivertype.JobRow, error) {
-		job, decodeErr, err := scanJob(row)
-		if decodeErr != nil {
-			if result.DecodeErrors == nil {
-				result.DecodeErrors = make(map[int64]error)
+	read := func(rows pgx.Rows) (err error) {
+		result.Jobs, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*rivertype.JobRow, error) {
+			job, decodeErr, err := scanJob(row)
+			if decodeErr != nil {
+				if result.DecodeErrors == nil {
+					result.DecodeErrors = make(map[int64]error)
+				}
+				result.DecodeErrors[job.ID] = decodeErr
 			}
-			result.DecodeErrors[job.ID] = decodeErr
-		}
-		return job, err
-	})
+			return job, err
+		})
+		return err
+	}
+	var err error
+	if len(more) == 0 {
+		err = x.hot(ctx, fetch, params.Schema, args, read)
+	} else { // of a mark that it does not know the planner expects too little, and sorts what waits instead of reading it in order
+		err = x.once(ctx, x.db, fetch, params.Schema, args, read)
+	}
 	if err != nil {
-		return nil, riverError(err)
+		return nil, err
 	}
 	// An update returns its rows in no order; handlers begin in the order of the queue.
 	slices.SortFunc(result.Jobs, func(a, b *rivertype.JobRow) int {
@@ -106,23 +110,16 @@ func (x *Executor) claim(ctx context.Context, fetch statement, params *riverdriv
 }
 
 // hold takes the fetched jobs into the client's keeping.
-func (p *Pilot) hold(ctx context.Context, x *Executor, schema string, result *riverdriver.JobGetAvailableResult) *riverdriver.JobGetAvailableResult {
-	var twice []*rivertype.JobRow
-	result.Jobs = slices.DeleteFunc(result.Jobs, func(job *rivertype.JobRow) bool {
-		if p.held.add(job) {
-			return false
-		}
-		twice = append(twice, job)
-		return true
-	})
+func (p *Pilot) hold(ctx context.Context, x *Executor, schema string, result *riverdriver.JobGetAvailableResult) {
+	twice := p.held.add(result.Jobs)
 	if len(twice) > 0 {
+		result.Jobs = slices.DeleteFunc(result.Jobs, func(job *rivertype.JobRow) bool { return slices.Contains(twice, job) })
 		// The others are held and have to be worked, so an error is no error of the fetch. Jobs that could not go back stay
 		// running until the fleet finds that nobody holds this attempt.
 		if err := x.returnTwiceHeld(ctx, schema, twice); err != nil {
 			p.fleet.Logger.WarnContext(ctx, "hand back jobs that are still being worked here", slog.Any("error", err))
 		}
 	}
-	return result
 }
 
 // twiceHeldPause is how long a job waits that came back to a client that is still working an earlier attempt of it.

@@ -103,18 +103,28 @@ type ending struct {
 	dueAt   *time.Time
 	event   string   // the lifecycle event that is counted
 	ran     *float64 // seconds, where the client measured them
+	stays   bool     // a success would leave the row in river_job
 }
 
-// plain reports whether the attempt is a success that adds nothing to its row.
+// plain reports whether the attempt is a success that adds nothing to its row and lets it leave.
 func (e *ending) plain() bool {
-	return e.state == string(rivertype.JobStateCompleted) && e.err == nil && e.merge == nil && e.endedAt != nil
+	return !e.stays && e.state == string(rivertype.JobStateCompleted) && e.err == nil && e.merge == nil && e.endedAt != nil
 }
 
-func newEndings(params *riverdriver.JobSetStateIfRunningManyParams, tokenOf func(int64) *time.Time) []ending {
-	endings := make([]ending, len(params.ID))
-	for i, id := range params.ID {
-		e := &endings[i]
-		e.id, e.token, e.state, e.attempt = id, tokenOf(id), string(params.State[i]), params.Attempt[i]
+func newEndings(params *riverdriver.JobSetStateIfRunningManyParams) []ending {
+	all := make([]int, len(params.ID))
+	for i := range all {
+		all[i] = i
+	}
+	return endingsAt(params, all)
+}
+
+// endingsAt returns the endings at some places of the parameters.
+func endingsAt(params *riverdriver.JobSetStateIfRunningManyParams, places []int) []ending {
+	endings := make([]ending, len(places))
+	for n, i := range places {
+		e := &endings[n]
+		e.id, e.state, e.attempt = params.ID[i], string(params.State[i]), params.Attempt[i]
 		e.endedAt, e.dueAt = params.FinalizedAt[i], params.ScheduledAt[i]
 		if params.ErrData[i] != nil {
 			e.err = jsonText(params.ErrData[i])
@@ -164,12 +174,12 @@ func (x *Executor) complete(ctx context.Context, schema string, endings []ending
 	for i := range endings {
 		ids[i], endedAt[i], tokens[i], ran[i] = endings[i].id, endings[i].endedAt, endings[i].token, endings[i].ran
 	}
-	rows, err := x.db.Query(ctx, completeStatement.in(schema), x.storage.unnamed(ids, endedAt, tokens, ran)...)
-	if err != nil {
-		return nil, riverError(err)
-	}
-	done, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	return done, riverError(err)
+	var done []int64
+	err := x.hot(ctx, completeStatement, schema, []any{ids, endedAt, tokens, ran}, func(rows pgx.Rows) (err error) {
+		done, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	})
+	return done, err
 }
 
 // settle runs the long statement and returns the rows that it changed, as they are now.
@@ -187,8 +197,13 @@ func (x *Executor) settle(ctx context.Context, schema string, now *time.Time, in
 		ids[i], tokens[i], states[i], attempts[i], errs[i] = e.id, e.token, e.state, e.attempt, e.err
 		endedAt[i], updates[i], dueAt[i], events[i], ran[i] = e.endedAt, e.merge, e.dueAt, e.event, e.ran
 	}
-	return queryJobs(ctx, x.db, lenient, settleStatement.in(schema), x.storage.unnamed(
-		ids, tokens, states, attempts, errs, endedAt, updates, dueAt, events, now, inPlace, ran)...)
+	args := []any{ids, tokens, states, attempts, errs, endedAt, updates, dueAt, events, now, inPlace, ran}
+	var jobs []*rivertype.JobRow
+	err := x.hot(ctx, settleStatement, schema, args, func(rows pgx.Rows) (err error) {
+		jobs, err = pgx.CollectRows(rows, lenient)
+		return err
+	})
+	return jobs, err
 }
 
 // refusesHistory reports whether an error means that history will not take a row: a constraint that somebody added, or

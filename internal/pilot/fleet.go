@@ -97,8 +97,9 @@ func (f *fleet) init(archetype *baseservice.Archetype, workers []*rivertype.Work
 }
 
 const enrolStatement statement = `
-INSERT INTO SCHEMA.process (client_id, host, pid, version, roles, queues, kinds)
-VALUES ($1::text, $2::text, $3::int, $4::text, $5::text[], $6::text::jsonb, $7::text[])
+INSERT INTO SCHEMA.process (client_id, host, pid, version, roles, queues, kinds, may_lead, max_conns, clock_ahead)
+VALUES ($1::text, $2::text, $3::int, $4::text, $5::text[], $6::text::jsonb, $7::text[], $8::boolean, $9::int,
+	$10::timestamptz - clock_timestamp())
 RETURNING epoch, started_at`
 
 // register makes sure, before a queue is first fetched from, that this process has its row.
@@ -153,7 +154,7 @@ func (f *fleet) enrol(ctx context.Context) error {
 		since time.Time
 	)
 	err := h.db.QueryRow(ctx, enrolStatement.in(h.schema), clientID, process.Host, process.PID, process.Version, roles, queues,
-		f.kinds).Scan(&epoch, &since)
+		f.kinds, !process.NeverLeads, f.connections(), time.Now()).Scan(&epoch, &since)
 	if err != nil {
 		return fmt.Errorf("register process %q: %w", clientID, riverError(err))
 	}
@@ -161,6 +162,14 @@ func (f *fleet) enrol(ctx context.Context) error {
 	defer f.mu.Unlock()
 	f.epoch, f.since, f.lastBeat, f.changed, f.outcast = epoch, since, begun, false, false
 	return nil
+}
+
+// connections is how many the pool opens at most.
+func (f *fleet) connections() int32 {
+	if f.pilot.pool == nil {
+		return 0
+	}
+	return f.pilot.pool.Config().MaxConns
 }
 
 // slots is the JSON of the queues and their slots. The caller holds mu.
@@ -188,7 +197,7 @@ func (f *fleet) unregister(ctx context.Context, queue string) error {
 	h, epoch := f.home, f.epoch
 	f.mu.Unlock()
 	if last && epoch != 0 {
-		if _, err := h.db.Exec(ctx, leaveStatement.in(h.schema), epoch, f.pilot.held.count()); err != nil {
+		if _, err := h.db.Exec(ctx, leaveStatement.in(h.schema), epoch, f.pilot.atWork()); err != nil {
 			return fmt.Errorf("mark process %q stopped: %w", f.clientID, riverError(err))
 		}
 	}
@@ -211,6 +220,12 @@ func (f *fleet) mayFetch() bool {
 		return false
 	}
 	return f.epoch == 0 || atMost(f.lastBeat, f.now()) < f.pace.fetch
+}
+
+// noteFailedFetch notes that a fetch failed, which may have claimed jobs all the same.
+func (f *fleet) noteFailedFetch() {
+	now := f.now()
+	f.fetchFailed.Store(&now)
 }
 
 // where returns the place of this client's statements once it is known.
@@ -288,7 +303,8 @@ func (f *fleet) report(seen sighting) {
 const beatStatement statement = `
 WITH mine AS (
 	UPDATE SCHEMA.process
-	SET beat = beat + 1, beat_at = clock_timestamp(), running = $2::int, queues = coalesce($3::text::jsonb, queues)
+	SET beat = beat + 1, beat_at = clock_timestamp(), running = $2::int, queues = coalesce($3::text::jsonb, queues),
+		clock_ahead = $5::timestamptz - clock_timestamp()
 	WHERE epoch = $1::bigint AND dead_at IS NULL AND stopped_at IS NULL
 	RETURNING epoch
 )
@@ -319,7 +335,7 @@ func (f *fleet) beat(ctx context.Context) (sighting, error) {
 		alive bool
 	)
 	err := f.lifeline.run(ctx, h.db, func(db querier) error {
-		rows, err := db.Query(ctx, beatStatement.in(h.schema), epoch, f.pilot.held.count(), queues, f.pace.stopped.Seconds())
+		rows, err := db.Query(ctx, beatStatement.in(h.schema), epoch, f.pilot.atWork(), queues, f.pace.stopped.Seconds(), time.Now())
 		if err != nil {
 			return err
 		}

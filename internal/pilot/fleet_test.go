@@ -19,7 +19,7 @@ func TestProcessRowTellsOfTheProcess(t *testing.T) {
 	t.Parallel()
 	pool := testdb.Pool(t)
 	p := unregisteredProcess(t, pool, "barge-1", Config{Process: Process{
-		Host: "lock-keeper", PID: 7, Version: "v1", Roles: []string{"worker"}, Slots: map[string]int{testQueue: 5},
+		Host: "lock-keeper", PID: 7, Version: "v1", Roles: []string{"worker"}, Slots: map[string]int{testQueue: 5}, NeverLeads: true,
 	}})
 	p.register()
 	_, _, err := p.ProducerInit(t.Context(), p.exec, &riverpilot.ProducerInitParams{ClientID: p.clientID, Queue: "other", Schema: testSchema})
@@ -34,6 +34,15 @@ func TestProcessRowTellsOfTheProcess(t *testing.T) {
 		return line
 	}
 	require.Equal(t, `barge-1|lock-keeper|7|v1|{worker}|{"locks": 5, "other": 0}|{tow}|2|2|f|f`, show(), "one row for both queues")
+	var (
+		mayLead, near bool
+		connections   int32
+	)
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT may_lead, max_conns, clock_ahead BETWEEN interval '-1 minute' AND interval '1 second'
+		FROM towpath.process`).Scan(&mayLead, &connections, &near))
+	require.False(t, mayLead)
+	require.Equal(t, pool.Config().MaxConns, connections)
+	require.True(t, near, "both clocks are this machine's")
 
 	require.NoError(t, p.ProducerShutdown(t.Context(), p.exec, &riverpilot.ProducerShutdownParams{Queue: "other", Schema: testSchema}))
 	p.beat()

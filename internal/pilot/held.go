@@ -1,6 +1,7 @@
 package pilot
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -17,39 +18,66 @@ type held struct {
 
 // claim is one fetched job. It is let go once its slot is free and its finish is written, in whichever order.
 type claim struct {
-	token     time.Time
-	begun     time.Time        // by this process's clock
-	row       rivertype.JobRow // as the fetch brought it: hooks may change the one that River works
+	token time.Time
+	begun time.Time        // by this process's clock
+	ended time.Time        // when the attempt succeeded
+	ran   float64          // so many seconds, once it has ended
+	row   rivertype.JobRow // as the fetch brought it, since hooks may change the one that River works; once written, as it is now
+
 	slotFreed bool
 	finished  bool
-	over      bool // ended by EndAttempt while the handler goes on
+	over      bool // ended by EndAttempts while the handler goes on
 	revoked   bool // given to others while the handler goes on
 	inTx      bool // ended by a transaction of the handler's, if that was committed
-	written   *rivertype.JobRow
+	queued    bool // its end has been given to the finisher
+	written   bool // ended by the finisher
+}
+
+// mine reports whether the attempt's end may be written for it: nobody has ended it, or given the job to somebody else.
+func (c *claim) mine() bool { return !c.over && !c.revoked && !c.inTx }
+
+// stays reports whether the row holds a unique key that keeps it in river_job once it is completed.
+func (c *claim) stays() bool {
+	return c.row.UniqueKey != nil && slices.Contains(c.row.UniqueStates, rivertype.JobStateCompleted)
 }
 
 func newHeld() *held { return &held{jobs: make(map[int64]*claim)} }
 
-// add takes a fetched job. It returns false, and takes nothing, when the client already holds the id: River keys its
-// running set and its completer by id, so a client must not work one id twice at once.
-func (h *held) add(row *rivertype.JobRow) bool {
+// add takes fetched jobs and returns those that it does not take, because the client holds their ids already: River keys
+// its running set and its completer by id, so a client must not work one id twice at once.
+func (h *held) add(rows []*rivertype.JobRow) (twice []*rivertype.JobRow) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, ok := h.jobs[row.ID]; ok {
-		return false
+	now := time.Now()
+	for _, row := range rows {
+		if _, ok := h.jobs[row.ID]; ok {
+			twice = append(twice, row)
+			continue
+		}
+		h.jobs[row.ID] = &claim{token: *row.AttemptedAt, begun: now, row: *row}
 	}
-	h.jobs[row.ID] = &claim{token: *row.AttemptedAt, begun: time.Now(), row: *row}
-	return true
+	return twice
 }
 
-// token returns the token of a held job, or nil.
-func (h *held) token(id int64) *time.Time {
+// begin notes that handlers begin with jobs: those that were fetched ahead have waited since their fetch.
+func (h *held) begin(rows []*rivertype.JobRow) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if c, ok := h.jobs[id]; ok {
-		return &c.token
+	now := time.Now()
+	for _, row := range rows {
+		if c, ok := h.jobs[row.ID]; ok {
+			c.begun = now
+		}
 	}
-	return nil
+}
+
+// forget lets go of jobs that no handler has begun with.
+func (h *held) forget(ids []int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		delete(h.jobs, id)
+	}
 }
 
 // atWork is token while the handler has something to write; a moment later its slot is still to be freed.
@@ -62,16 +90,22 @@ func (h *held) atWork(id int64) *time.Time {
 	return nil
 }
 
-// timed tells endings how long their attempts ran. The end is told by this process's clock and attempted_at by the
-// database's; the time between two clocks is no time that a job ran.
-func (h *held) timed(endings []ending) {
+// attach tells endings of held jobs which fetch they belong to, unless they know, and how long their attempts ran. The end
+// is told by this process's clock and attempted_at by the database's; the time between two clocks is no time that a job
+// ran.
+func (h *held) attach(endings []ending) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
 	for i := range endings {
 		e := &endings[i]
 		c, ok := h.jobs[e.id]
-		if !ok || e.token == nil || !c.token.Equal(*e.token) {
+		switch {
+		case !ok:
+			continue
+		case e.token == nil:
+			e.token = &c.token
+		case !c.token.Equal(*e.token):
 			continue
 		}
 		ended := now
@@ -79,15 +113,28 @@ func (h *held) timed(endings []ending) {
 			ended = *e.endedAt
 		}
 		seconds := max(ended.Sub(c.begun).Seconds(), 0)
-		e.ran = &seconds
+		e.ran, e.stays = &seconds, c.stays()
 	}
 }
 
-// slotFreed notes that the job's handler has returned.
-func (h *held) slotFreed(id int64) { h.mark(id, func(c *claim) { c.slotFreed = true }) }
+// slotFreed notes that the job's handler has returned, and reports whether its slot is free by that: of one that was stuck
+// it was free before.
+func (h *held) slotFreed(id int64) (freed bool) {
+	h.mark(id, func(c *claim) { c.slotFreed, freed = true, !c.over })
+	return freed
+}
 
-// finished notes that the job's end is written, or that there is nothing left to write it to.
-func (h *held) finished(id int64) { h.mark(id, func(c *claim) { c.finished = true }) }
+// finished notes that the jobs' ends are written, or that there is nothing left to write them to.
+func (h *held) finished(ids []int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		if c, ok := h.jobs[id]; ok {
+			c.finished = true
+			h.letGo(id, c)
+		}
+	}
+}
 
 func (h *held) mark(id int64, mark func(*claim)) {
 	h.mu.Lock()
@@ -97,6 +144,11 @@ func (h *held) mark(id int64, mark func(*claim)) {
 		return
 	}
 	mark(c)
+	h.letGo(id, c)
+}
+
+// letGo forgets a job that is done with. The caller holds the lock.
+func (h *held) letGo(id int64, c *claim) {
 	if c.slotFreed && c.finished {
 		delete(h.jobs, id)
 	}
@@ -120,22 +172,28 @@ func (h *held) count() int {
 	return len(h.jobs)
 }
 
-// completedRows appends the rows of jobs that were completed without more to write to them, as they are now.
+// completedRows appends the rows of jobs that were completed without more to write to them, as they are now: those of the
+// endings whose ids the statement returned.
 func (h *held) completedRows(rows []*rivertype.JobRow, ids []int64, plain []ending) []*rivertype.JobRow {
-	endedAt := make(map[int64]*time.Time, len(plain))
-	for i := range plain {
-		endedAt[plain[i].id] = plain[i].endedAt
+	var done map[int64]struct{} // nil: all of them
+	if len(ids) < len(plain) {
+		done = make(map[int64]struct{}, len(ids))
+		for _, id := range ids {
+			done[id] = struct{}{}
+		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, id := range ids {
-		c, ok := h.jobs[id]
-		if !ok {
+	for i := range plain {
+		e := &plain[i]
+		if _, ok := done[e.id]; !ok && done != nil {
 			continue
 		}
-		row, ended := c.row, endedAt[id].UTC().Truncate(time.Microsecond) // Postgres keeps no more
-		row.State, row.FinalizedAt = rivertype.JobStateCompleted, &ended
-		rows = append(rows, &row)
+		if c, ok := h.jobs[e.id]; ok {
+			c.ended = e.endedAt.UTC().Truncate(time.Microsecond) // Postgres keeps no more
+			c.row.State, c.row.FinalizedAt = rivertype.JobStateCompleted, &c.ended
+			rows = append(rows, &c.row)
+		}
 	}
 	return rows
 }

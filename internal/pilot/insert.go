@@ -62,17 +62,30 @@ var (
 	insertUniqueStatement = insertStatement(fromArrays, joinUnique)
 )
 
-// JobInsertMany inserts jobs in the caller's transaction and notifies their queues.
+// JobInsertMany inserts jobs in the caller's transaction and notifies their queues. Where that transaction is for the insert
+// alone, the insert goes by a statement that may be shared with other callers.
 func (p *Pilot) JobInsertMany(ctx context.Context, exec riverdriver.ExecutorTx, params *riverdriver.JobInsertFastManyParams) ([]*riverdriver.JobInsertFastResult, error) {
-	x := own(exec)
-	if x == nil || !x.hasLine(ctx, params.Schema) || !x.storage.notifies() {
+	x, db := own(exec), querier(p.pool)
+	alone := p.insertsAlone(ctx, exec, params.Jobs)
+	if x != nil && !alone {
+		db = x.db
+	}
+	if x == nil || !x.storage.has(ctx, db, params.Schema) || !x.storage.notifies() {
 		return p.StandardPilot.JobInsertMany(ctx, exec, params)
 	}
-	queues := p.bell.ring(params.Jobs)
-	if p.due.inserting(params.Jobs) && p.bell.of(leaderCall).Allow() {
+	if alone {
+		return p.group.insert(ctx, params)
+	}
+	return x.insert(ctx, params, p.tell(params.Jobs))
+}
+
+// tell returns the queues to notify of jobs that are being inserted, and lets this process know of those that fall due.
+func (p *Pilot) tell(jobs []*riverdriver.JobInsertFastParams) []string {
+	queues := p.bell.ring(jobs)
+	if p.due.inserting(jobs) && p.bell.of(leaderCall).Allow() {
 		queues = append(queues, leaderCall)
 	}
-	return x.insert(ctx, params, queues)
+	return queues
 }
 
 // insert runs the statement and notifies the queues.
@@ -230,11 +243,19 @@ func (x *Executor) JobInsertFastManyNoReturning(ctx context.Context, params *riv
 		}
 	}
 	n, err := x.Executor.JobInsertFastManyNoReturning(ctx, &riverdriver.JobInsertFastManyParams{Jobs: jobs, Schema: params.Schema})
-	if err != nil || len(queues) == 0 {
+	if err != nil {
 		return n, err
 	}
-	_, err = x.db.Exec(ctx, notifyStatement.in(params.Schema), params.Schema, payloads(queues))
-	return n, riverError(err)
+	return n, x.tellQueues(ctx, params.Schema, queues...)
+}
+
+// tellQueues notifies queues that there are jobs.
+func (x *Executor) tellQueues(ctx context.Context, schema string, queues ...string) error {
+	if len(queues) == 0 || !x.storage.notifies() {
+		return nil
+	}
+	_, err := x.db.Exec(ctx, notifyStatement.in(schema), schema, payloads(queues))
+	return riverError(err)
 }
 
 // insertTopic is River's name of the notifications that tell of new jobs.

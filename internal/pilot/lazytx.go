@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // lazyTx is a transaction that begins with its first statement. River's scheduler opens one every few seconds on every
@@ -35,6 +36,13 @@ func (l *lazyTx) begun(ctx context.Context) (pgx.Tx, error) {
 	}
 	l.tx = tx
 	return tx, nil
+}
+
+// untouched reports whether the transaction is one of the pool's in which nothing has been done yet.
+func (l *lazyTx) untouched(pool *pgxpool.Pool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tx == nil && !l.ended && pool != nil && l.db == beginner(pool)
 }
 
 // end ends the transaction where it has begun.

@@ -14,6 +14,9 @@ import (
 const (
 	// partitionsAhead is for how many days there are partitions in advance: a fleet without a leader lives so long.
 	partitionsAhead = 14
+	// partitionsNear is for how many days a new leader makes them at once: the migration made as many, and who comes after
+	// a long rest may need them.
+	partitionsNear = 2
 	// partitionLockTimeout bounds every wait for a lock on a table that the fleet works with: whoever waits for a strong
 	// lock makes all others wait behind him.
 	partitionLockTimeout = "2s"
@@ -45,11 +48,15 @@ func impatiently(ctx context.Context, db querier, run func(tx pgx.Tx) error) err
 	})
 }
 
-// makePartitions makes the partitions of the days ahead.
+// makePartitions makes the partitions of the next days, and then of all the days ahead.
 func (u *upkeep) makePartitions(ctx context.Context, x *Executor, schema string) (time.Duration, error) {
+	ahead, pause := partitionsAhead, partitionPause
+	if !u.nearMade {
+		ahead, pause = partitionsNear, u.calm
+	}
 	var made int
 	err := impatiently(ctx, x.db, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, statement("SELECT SCHEMA.ensure_partitions($1)").in(schema), partitionsAhead).Scan(&made)
+		return tx.QueryRow(ctx, statement("SELECT SCHEMA.ensure_partitions($1)").in(schema), ahead).Scan(&made)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("make partitions: %w", err)
@@ -57,7 +64,8 @@ func (u *upkeep) makePartitions(ctx context.Context, x *Executor, schema string)
 	if made > 0 {
 		u.Logger.InfoContext(ctx, "made partitions", slog.Int("partitions", made))
 	}
-	return partitionPause, nil
+	u.nearMade = true
+	return pause, nil
 }
 
 // leaf is a partition of a day.

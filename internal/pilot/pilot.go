@@ -33,12 +33,14 @@ type Pilot struct {
 	bell     *bell
 	config   Config
 	finisher *finisher
+	group    *group
 	held     *held
 	pool     *pgxpool.Pool
 	storage  *Storage
 	fleet    *fleet
 	upkeep   *upkeep
 	due      *dueService
+	leading  *leading
 
 	producerSeq atomic.Int64
 	producers   sync.Map // number to *producer, of those that probe
@@ -48,10 +50,12 @@ type Pilot struct {
 func New(pool *pgxpool.Pool, storage *Storage, config Config) *Pilot {
 	p := &Pilot{bell: newBell(), config: config, held: newHeld(), pool: pool, storage: storage}
 	storage.enlist(p.held)
-	p.finisher = &finisher{pilot: p}
+	p.finisher = &finisher{pilot: p, filled: make(chan struct{}, 1)}
+	p.group = newGroup(p)
 	p.fleet = newFleet(p)
 	p.upkeep = newUpkeep(p)
 	p.due = newDueService(p)
+	p.leading = &leading{lead: config.Lead}
 	return p
 }
 
@@ -60,6 +64,7 @@ func (p *Pilot) PilotInit(archetype *baseservice.Archetype, params *riverpilot.P
 	p.fleet.init(archetype, params.WorkerMetadata)
 	p.upkeep.init(archetype)
 	p.due.init(archetype)
+	baseservice.Init(archetype, p.leading)
 }
 
 // PluginServices run in every client that works a queue.
@@ -69,7 +74,7 @@ func (p *Pilot) PluginServices() []startstop.Service {
 
 // PluginMaintenanceServices run on the leader.
 func (p *Pilot) PluginMaintenanceServices() []startstop.Service {
-	return []startstop.Service{p.upkeep}
+	return []startstop.Service{p.upkeep, p.leading}
 }
 
 // ProducerInit is called once a queue, before its first fetch. It makes sure that the process has its row, so that no
@@ -90,18 +95,31 @@ func (p *Pilot) ProducerInit(ctx context.Context, exec riverdriver.Executor, par
 	if err := p.fleet.register(ctx, e.db, params.Schema, params.ClientID, params.Queue); err != nil {
 		return 0, nil, err
 	}
-	s := &producer{pilot: p, marks: newWatermarks()}
+	s := &producer{
+		pilot: p, marks: newWatermarks(), slots: slots{freed: make(chan struct{}, 1)},
+		ahead: ahead{cooldown: p.config.Cooldown[params.Queue]},
+	}
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	p.producers.Store(id, s)
 	return id, s, nil
 }
 
 // ProducerShutdown is called once a queue, when all its jobs have ended. Nothing of the queue's goes on after it.
-func (p *Pilot) ProducerShutdown(ctx context.Context, _ riverdriver.Executor, params *riverpilot.ProducerShutdownParams) error {
+func (p *Pilot) ProducerShutdown(ctx context.Context, exec riverdriver.Executor, params *riverpilot.ProducerShutdownParams) error {
 	if s, ok := p.producers.LoadAndDelete(params.ProducerID); ok {
-		s.(*producer).stopProbes()
+		s.(*producer).stop(own(exec), params.Schema)
 	}
 	return p.fleet.unregister(ctx, params.Queue)
+}
+
+// atWork is how many jobs the client has begun with and holds: those that were fetched ahead have no slot yet.
+func (p *Pilot) atWork() int {
+	n := p.held.count()
+	p.producers.Range(func(_, s any) bool {
+		n -= s.(*producer).ahead.waiting()
+		return true
+	})
+	return max(n, 0)
 }
 
 // producer is what the pilot keeps for one queue of one client.
@@ -109,16 +127,26 @@ type producer struct {
 	pilot *Pilot
 	marks *watermarks // nil where the line is missing
 	trail trail
+	slots slots
+	ahead ahead
 
-	life   context.Context // of the probes
-	end    context.CancelFunc
-	probes sync.WaitGroup
+	life     context.Context // of what runs beside the fetches
+	end      context.CancelFunc
+	services sync.WaitGroup
 }
 
-func (s *producer) stopProbes() {
+// stop ends what runs beside the fetches and hands back what was fetched ahead.
+func (s *producer) stop(x *Executor, schema string) {
+	jobs := s.ahead.close()
 	s.end()
-	s.probes.Wait()
+	s.services.Wait()
+	s.handBack(x, schema, jobs)
 }
 
 // JobFinish is called when a job has given its slot back, before or after its finish was written.
-func (s *producer) JobFinish(job *rivertype.JobRow) { s.pilot.held.slotFreed(job.ID) }
+func (s *producer) JobFinish(job *rivertype.JobRow) {
+	if s.pilot.held.slotFreed(job.ID) {
+		s.slots.release()
+		s.ahead.release()
+	}
+}

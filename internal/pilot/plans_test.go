@@ -2,6 +2,7 @@ package pilot_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -183,6 +184,7 @@ func TestPlans(t *testing.T) {
 			a := r.actor(t, "a")
 			pilot.HoldProbes(a.state)
 			small := r.smallRelations(t)
+			kept := make(map[string]bool)
 			for _, operation := range operations(t, r) {
 				e := r.explained(t, "")
 				a.exec = e.Executor
@@ -190,10 +192,39 @@ func TestPlans(t *testing.T) {
 				require.NotEmpty(t, e.plans, operation.name)
 				for i, p := range e.plans {
 					checkPlan(t, operation.name, e.sql[i], p, small)
+					if pilot.Hot(e.sql[i], schema) && !kept[e.sql[i]] {
+						kept[e.sql[i]] = true
+						checkPlan(t, operation.name+" by a kept plan", e.sql[i], r.keptPlan(t, e.sql[i]), small)
+					}
 				}
 			}
+			require.Len(t, kept, 3, "the fetch from the front, and the finish by either statement")
 		})
 	}
+}
+
+// keptPlan is the plan of a statement that is made without regard to its parameters.
+func (r *rig) keptPlan(t *testing.T, sql string) plan {
+	t.Helper()
+	parameters := 0
+	for strings.Contains(sql, fmt.Sprintf("$%d", parameters+1)) {
+		parameters++
+	}
+	var explained []struct{ Plan plan }
+	require.ErrorIs(t, pgx.BeginFunc(t.Context(), r.pool, func(tx pgx.Tx) error {
+		var raw []byte
+		for _, sql := range []string{"SET LOCAL plan_cache_mode = force_generic_plan", "PREPARE kept AS " + sql} {
+			_, err := tx.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
+			require.NoError(t, err)
+		}
+		nulls := strings.TrimSuffix(strings.Repeat("NULL, ", parameters), ", ")
+		require.NoError(t, tx.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON, COSTS OFF) EXECUTE kept ("+nulls+")", pgx.QueryExecModeSimpleProtocol).Scan(&raw))
+		require.NoError(t, json.Unmarshal(raw, &explained))
+		_, err := tx.Exec(t.Context(), "DEALLOCATE kept", pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err)
+		return errRollBack
+	}), errRollBack)
+	return explained[0].Plan
 }
 
 // smallRelations are those that are read as a whole in no time: in the small form, the days of history that have few jobs.
@@ -217,7 +248,9 @@ func readsJobs(p plan) bool {
 	for _, child := range children {
 		input := plan(child.(map[string]any))
 		if input.text("Parent Relationship") == "Outer" {
-			return input.text("Relation Name") == "river_job" && !strings.Contains(input.text("Index Cond"), "id = ANY")
+			byID := false
+			input.walk(func(node plan) { byID = byID || strings.Contains(node.text("Index Cond"), "id = ANY") })
+			return input.text("Relation Name") == "river_job" && !byID
 		}
 	}
 	return false

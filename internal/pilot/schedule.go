@@ -117,8 +117,13 @@ func (x *Executor) promote(ctx context.Context, schema string, wake []string) (a
 			seconds *float64
 			took    float64
 		)
-		err := x.db.QueryRow(ctx, scheduleCountStatement.in(schema), x.storage.unnamed(
-			dueBatch, (*time.Time)(nil), inPlace, x.storage.notifies(), schema, wake)...).Scan(&result.promoted, &seconds, &result.clock, &took)
+		args := []any{dueBatch, (*time.Time)(nil), inPlace, x.storage.notifies(), schema, wake}
+		err := x.hot(ctx, scheduleCountStatement, schema, args, func(rows pgx.Rows) error {
+			_, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (_ struct{}, err error) {
+				return struct{}{}, row.Scan(&result.promoted, &seconds, &result.clock, &took)
+			})
+			return err
+		})
 		result.took = time.Duration(took * float64(time.Second))
 		result.next = -1
 		if seconds != nil {

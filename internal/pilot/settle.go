@@ -111,7 +111,7 @@ func (x *Executor) JobSetStateIfRunningMany(ctx context.Context, params *riverdr
 	if !x.hasLine(ctx, params.Schema) {
 		return x.Executor.JobSetStateIfRunningMany(ctx, params)
 	}
-	endings := newEndings(params, func(int64) *time.Time { return nil })
+	endings := newEndings(params)
 	rows, err := x.settleSafely(ctx, params.Schema, params.Now, endings)
 	if err != nil {
 		return nil, err
@@ -166,26 +166,25 @@ func unanswered(endings []ending, rows []*rivertype.JobRow) []ending {
 // that the handler's effects roll back together with the finish that they belong to.
 func (p *Pilot) JobSetStateIfRunningMany(ctx context.Context, exec riverdriver.Executor, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
 	x := own(exec)
-	if x != nil && x.db == querier(PromptTx) {
-		return p.promptly(params), nil
-	}
 	if x == nil || !x.hasLine(ctx, params.Schema) {
 		return p.StandardPilot.JobSetStateIfRunningMany(ctx, exec, params)
 	}
-	endings := newEndings(params, p.held.token)
-	p.held.timed(endings)
 	if x.inTx {
+		endings := newEndings(params)
+		p.held.attach(endings)
 		return p.finishInTx(ctx, x, params, endings)
 	}
-	endings = p.held.dropOverruled(endings)
-	rows, err := p.finishOnPool(ctx, x, params, endings)
-	if err != nil {
-		return nil, err
+	rows, open := p.held.settled(params.ID)
+	if len(open) > 0 {
+		endings := endingsAt(params, open)
+		p.held.attach(endings)
+		ended, err := p.finishOnPool(ctx, x, params, endings)
+		if err != nil {
+			return nil, err // River comes again with all of them
+		}
+		rows = append(rows, ended...)
 	}
-	for i := range endings {
-		p.held.finished(endings[i].id)
-	}
-	p.due.expect(rows)
+	p.held.finished(params.ID)
 	return rows, nil
 }
 
@@ -213,7 +212,11 @@ func (p *Pilot) finishInTx(ctx context.Context, x *Executor, params *riverdriver
 // finishOnPool answers River's completer: from memory what was written already, from the tables what the handler's own
 // transaction ended, and by finishing the rest.
 func (p *Pilot) finishOnPool(ctx context.Context, x *Executor, params *riverdriver.JobSetStateIfRunningManyParams, endings []ending) ([]*rivertype.JobRow, error) {
-	p.finisher.withdraw(endings)
+	if x.db == querier(p.pool) && params.Now == nil { // others, tests among them, have a connection or a clock of their own
+		if err := p.finisher.join(ctx, params.Schema, endings); err != nil {
+			return nil, err
+		}
+	}
 	rows, probable, rest := p.held.known(endings)
 	if len(probable) > 0 {
 		ended, err := x.answer(ctx, params.Schema, probable)
@@ -242,7 +245,7 @@ func (p *Pilot) finishOnPool(ctx context.Context, x *Executor, params *riverdriv
 }
 
 // finishRunning ends jobs that still run. It takes the plain successes by the short statement, which needs no rows back:
-// they are rebuilt from the rows that the fetch brought.
+// they are rebuilt from the rows that the fetch brought. Of the others it tells those who wake jobs when they are due.
 func (p *Pilot) finishRunning(ctx context.Context, x *Executor, schema string, now *time.Time, endings []ending) ([]*rivertype.JobRow, error) {
 	rows := make([]*rivertype.JobRow, 0, len(endings))
 	plain := make([]ending, 0, len(endings))
@@ -263,5 +266,6 @@ func (p *Pilot) finishRunning(ctx context.Context, x *Executor, schema string, n
 		return rows, nil
 	}
 	settled, err := x.settleSafely(ctx, schema, now, rest)
+	p.ended(ctx, x, schema, settled)
 	return append(rows, settled...), err
 }

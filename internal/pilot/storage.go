@@ -107,6 +107,9 @@ func (s *Storage) unnamed(args ...any) []any {
 	return append([]any{pgx.QueryExecModeCacheDescribe}, args...)
 }
 
+// prepares reports whether statements may be prepared on the pool's connections.
+func (s *Storage) prepares() bool { return s != nil && s.mode == pgx.QueryExecModeCacheStatement }
+
 // refusalPause is how long finishes keep their rows in river_job after history refused one.
 const refusalPause = time.Minute
 

@@ -16,6 +16,7 @@ type upkeep struct {
 	baseservice.BaseService
 	startstop.BaseStartStop
 	pilot *Pilot
+	calm  time.Duration // slowChoresAfter
 
 	mu    sync.Mutex
 	asked periods // how long River keeps finished jobs, once it has said so
@@ -24,10 +25,11 @@ type upkeep struct {
 	tidied      time.Time // when the last pass began that saw every new finished row
 	tidiedFully time.Time
 	foldIdle    time.Duration // pause since there was nothing to fold
+	nearMade    bool          // the partitions of the next days are there
 	depth       depthState
 }
 
-func newUpkeep(p *Pilot) *upkeep { return &upkeep{pilot: p} }
+func newUpkeep(p *Pilot) *upkeep { return &upkeep{pilot: p, calm: slowChoresAfter} }
 
 func (u *upkeep) init(archetype *baseservice.Archetype) { baseservice.Init(archetype, u) }
 
@@ -43,6 +45,9 @@ type chore struct {
 // upkeepShare bounds what a chore may cost that is done every few seconds: after it there is a pause of so many times its
 // duration, so that it takes at most 5% of one core however much an open transaction makes the database drag along.
 const upkeepShare = 20
+
+// slowChoresAfter is how long a new leader leaves alone what is done hourly or daily.
+const slowChoresAfter = time.Minute
 
 // choreRetry is the pause after a chore that failed; it doubles with each failure in a row, up to choreRetryMost.
 const (
@@ -86,12 +91,15 @@ func (u *upkeep) quickChores() []*chore {
 	}
 }
 
+// slowChores are done hourly or daily. A client that has just become the leader, often because the fleet has just been
+// started and has work waiting, begins with what cannot wait.
 func (u *upkeep) slowChores() []*chore {
+	calm := time.Now().Add(u.calm)
 	return []*chore{
 		{name: "make partitions", do: u.makePartitions, limit: time.Minute},
-		{name: "retire partitions", do: u.retirePartitions, limit: 10 * time.Minute},
-		{name: "prune", do: u.prune, limit: time.Minute},
-		{name: "vacuum closed days", do: u.vacuumClosed, limit: 2 * time.Hour},
+		{name: "retire partitions", do: u.retirePartitions, limit: 10 * time.Minute, next: calm},
+		{name: "prune", do: u.prune, limit: time.Minute, next: calm},
+		{name: "vacuum closed days", do: u.vacuumClosed, limit: 2 * time.Hour, next: calm},
 	}
 }
 

@@ -291,26 +291,37 @@ func exists(t *testing.T, p *process, table string) bool {
 func TestPartitionsAreMadeAhead(t *testing.T) {
 	t.Parallel()
 	pool := testdb.Pool(t)
-	p := newProcess(t, pool, "p")
-	var wg sync.WaitGroup
-	for range 2 { // two leaders
-		wg.Go(func() {
-			for { // the one that comes second may lose patience, and comes again as the service does
-				_, err := p.upkeep.makePartitions(t.Context(), p.executor(), testSchema)
-				var pgErr *pgconn.PgError
-				if errors.As(err, &pgErr) && pgErr.Code == "55P03" {
-					continue
+	leaders := []*process{newProcess(t, pool, "p"), newProcess(t, pool, "q")}
+	makeAll := func() {
+		var wg sync.WaitGroup
+		for _, p := range leaders {
+			wg.Go(func() {
+				for { // the one that comes second may lose patience, and comes again as the service does
+					_, err := p.upkeep.makePartitions(t.Context(), p.executor(), testSchema)
+					var pgErr *pgconn.PgError
+					if errors.As(err, &pgErr) && pgErr.Code == "55P03" {
+						continue
+					}
+					if err != nil {
+						t.Error(err)
+					}
+					return
 				}
-				if err != nil {
-					t.Error(err)
-				}
-				return
-			}
-		})
+			})
+		}
+		wg.Wait()
 	}
-	wg.Wait()
-	require.Equal(t, 15, number(t, pool, `SELECT count(*) FROM pg_inherits WHERE inhparent = 'towpath.job_history_completed'::regclass`))
-	require.Equal(t, 15, number(t, pool, `SELECT count(*) FROM pg_inherits WHERE inhparent = 'towpath.job_event'::regclass`))
+	days := func(table string) int {
+		return number(t, pool, `SELECT count(*) FROM pg_inherits WHERE inhparent = ('towpath.' || $1)::regclass`, table)
+	}
+	var tomorrow string
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT to_char((now() AT TIME ZONE 'UTC')::date + 1, '"job_event_"YYYYMMDD')`).Scan(&tomorrow))
+	exec(t, pool, `DROP TABLE towpath.`+tomorrow)
+	makeAll() // those that may be needed soon
+	require.Equal(t, 4, days("job_event"))
+	makeAll()
+	require.Equal(t, 15, days("job_history_completed"))
+	require.Equal(t, 15, days("job_event"))
 }
 
 func TestPartitionsRetire(t *testing.T) {
@@ -423,6 +434,7 @@ func TestUpkeepRunsOnTheLeader(t *testing.T) {
 	p := newProcess(t, pool, "p")
 	insertMany(t, pool, 1)
 	p.fetch(1)
+	p.upkeep.calm = time.Millisecond
 	require.NoError(t, p.upkeep.Start(t.Context()))
 	require.Eventually(t, func() bool {
 		return number(t, pool, `SELECT count(*) FROM towpath.counter`) == 1 &&

@@ -2,10 +2,13 @@ package pilot
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river/riverdriver"
 )
 
@@ -18,7 +21,7 @@ const (
 	busyJobs   = 5
 	busyWindow = 100 * time.Millisecond
 	// busyPause is how soon a busy queue is looked at again, restPause how soon one that was busy within the last restWindow.
-	busyPause  = 10 * time.Millisecond
+	busyPause  = 4 * time.Millisecond
 	restPause  = 50 * time.Millisecond
 	restWindow = time.Second
 )
@@ -83,22 +86,70 @@ type Listener struct {
 	storage *Storage
 
 	mu        sync.Mutex
+	schema    string                     // River's own answer waits while the connection does
 	pending   []riverdriver.Notification // to report
 	interrupt context.CancelFunc         // ends the wait on the connection
 }
 
 // NewListener wraps River's listener and lets the storage wake it.
 func NewListener(river riverdriver.Listener, storage *Storage) *Listener {
-	l := &Listener{Listener: river, storage: storage}
+	l := &Listener{Listener: river, storage: storage, schema: river.Schema()}
 	storage.mu.Lock()
 	defer storage.mu.Unlock()
 	storage.listeners = append(storage.listeners, l)
 	return l
 }
 
+// Listen listens to a topic. Where the server, or a pooler before it, does not know LISTEN, the process hears itself and
+// no other, and the polls of River's services do the rest.
+func (l *Listener) Listen(ctx context.Context, topic string) error {
+	return unlessRefused(l.Listener.Listen(ctx, topic))
+}
+
+// Unlisten ends listening to a topic.
+func (l *Listener) Unlisten(ctx context.Context, topic string) error {
+	return unlessRefused(l.Listener.Unlisten(ctx, topic))
+}
+
+// unlessRefused drops the error of a server that refuses the statement as such. What has to do with the connection stays.
+func unlessRefused(err error) error {
+	var refusal *pgconn.PgError
+	if errors.As(err, &refusal) && (strings.HasPrefix(refusal.Code, "0A") || strings.HasPrefix(refusal.Code, "42")) {
+		return nil
+	}
+	return err
+}
+
+// Connect opens the connection, which tells the schema where none is configured.
+func (l *Listener) Connect(ctx context.Context) error {
+	if err := l.Listener.Connect(ctx); err != nil {
+		return err
+	}
+	schema := l.Listener.Schema()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.schema = schema
+	return nil
+}
+
+// Schema is the schema whose notifications the listener hears.
+func (l *Listener) Schema() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.schema
+}
+
 // wake makes the producers of a queue in this process look for jobs. Without a listener, in poll-only mode, they poll.
 func (s *Storage) wake(schema, queue string) {
 	s.tell(schema, riverdriver.Notification{Topic: insertTopic, Payload: insertPayload(queue)})
+}
+
+// canWake reports whether wake gets through.
+func (s *Storage) canWake(schema string) bool {
+	s.mu.Lock()
+	listeners := s.listeners
+	s.mu.Unlock()
+	return slices.ContainsFunc(listeners, func(l *Listener) bool { return schema == "" || l.Schema() == schema })
 }
 
 // tell gives the clients of this process a notification that the server never sent.
@@ -143,7 +194,7 @@ func (l *Listener) WaitForNotification(ctx context.Context) (*riverdriver.Notifi
 	defer l.mu.Unlock()
 	l.interrupt = nil
 	if err == nil && n.Topic == insertTopic && n.Payload == insertPayload(leaderCall) {
-		l.storage.callLeader(l.Schema())
+		l.storage.callLeader(l.schema)
 	}
 	if err == nil || ctx.Err() != nil {
 		return n, err

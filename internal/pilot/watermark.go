@@ -20,13 +20,16 @@ import (
 const (
 	// slowFront is the time in the server from which on the front counts as slow.
 	slowFront = 5 * time.Millisecond
-	// watermarkLag is how far behind the newest claimed job the scan begins: jobs are inserted and committed out of order.
-	watermarkLag = time.Second
+	// The scan begins watermarkJobs before the newest claimed job, or watermarkLag if that is less: jobs are inserted and
+	// committed out of order. Those that come later than that are found by the probe. Each fetch walks over the dead
+	// entries of what lies between: a second's worth of a fast queue's would cost a tenth of its rate.
+	watermarkJobs = 1000
+	watermarkLag  = time.Second
 	// probePause is the shortest time between two probes of one queue. A slow probe is followed by a pause of
 	// probeShare times its duration, so that probing takes at most 5% of one core.
 	probePause = time.Second
 	probeShare = 20
-	// probeLimit is how many late jobs one probe brings at a priority.
+	// probeLimit is how many late jobs one probe brings at a priority. Where there are more, the scan goes back to them.
 	probeLimit = 1000
 )
 
@@ -39,7 +42,8 @@ type watermarks struct {
 	slowFront time.Duration
 
 	mu        sync.Mutex
-	mark      [lowestPriority + 1]time.Time // zero: nothing claimed at this priority yet
+	mark      [lowestPriority + 1]position   // zero: nothing claimed at this priority yet
+	claims    [lowestPriority + 1][]position // the last watermarkJobs that were claimed
 	slow      bool
 	late      []int64
 	claimed   bool // since the last probe
@@ -47,85 +51,136 @@ type watermarks struct {
 	nextProbe time.Time
 }
 
+// position is a job's place in its queue, among those of its priority.
+type position struct {
+	at time.Time
+	id int64
+}
+
+func (p position) unset() bool { return p.at.IsZero() }
+
+func (p position) after(q position) bool {
+	if c := p.at.Compare(q.at); c != 0 {
+		return c > 0
+	}
+	return p.id > q.id
+}
+
 func newWatermarks() *watermarks {
 	return &watermarks{slowFront: slowFront, nextProbe: time.Now().Add(probePause)}
 }
 
-// watermarkStatement is a chain: of each priority the late jobs that the probe found ($7), by primary key, then those
-// from the priority's mark on ($8 to $11), each link limited to what the ones before it left over. So a late job never
-// jumps a priority.
+// watermarkStatements are a chain each, without and with late jobs, for the priorities that have a mark (bit 0 is the most
+// urgent one): of each priority the late jobs that the probe found ($7), by primary key, then those from the priority's
+// mark on (from $8), each link limited to what the ones before it left over. So a late job never jumps a priority.
+// Priorities without a mark have had no job yet, so neighbours of them share a link, which begins at their front. Planning
+// takes the longer the more links there are, and most queues use one priority.
 //
 // Locks as in the plain fetch: SKIP LOCKED, then an update by primary key of the ids that were locked.
-var watermarkStatement = build("WITH "+watermarkLinks()+string(claimBody), "CANDIDATES", watermarkCandidates())
-
-// watermarkLinks writes the chain as CTEs late1, behind1, late2, behind2 and so on.
-func watermarkLinks() string {
-	var links strings.Builder
-	taken := ""
-	for priority := 1; priority <= lowestPriority; priority++ {
-		link := func(name, waiting, where string) {
-			fmt.Fprintf(&links, `%s%d AS (
-	SELECT id FROM SCHEMA.river_job WHERE %s AND priority = %d AND %s
-	ORDER BY priority, scheduled_at, id LIMIT greatest((SELECT $2::int)%s, 0) FOR UPDATE SKIP LOCKED
-), `, name, priority, waiting, priority, where, taken)
-			taken += fmt.Sprintf(" - (SELECT count(*) FROM %s%d)", name, priority)
+var watermarkStatements = func() (all [2][1 << lowestPriority]statement) {
+	for i, late := range []bool{false, true} {
+		for marked := range all[i] {
+			links, candidates := watermarkChain(marked, late)
+			all[i][marked] = build("WITH "+links+string(claimBody), "CANDIDATES", candidates)
 		}
-		// Compared as text, the state leads to no index: the ids are looked up by primary key.
-		link("late", strings.Replace(waitingInQueue, "state =", "state::text =", 1), "id = ANY($7::bigint[])")
-		link("behind", waitingInQueue, fmt.Sprintf("scheduled_at >= $%d::timestamptz AND id <> ALL($7::bigint[])", 7+priority))
 	}
-	return links.String()
+	return all
+}()
+
+// watermarkFetch returns the statement for what has a mark, and its parameters beyond those of every fetch.
+func watermarkFetch(mark [lowestPriority + 1]position, late []int64) (fetch statement, more []any) {
+	if late == nil {
+		late = []int64{}
+	}
+	more = []any{late}
+	statements := &watermarkStatements[min(len(late), 1)]
+	marked := 0
+	for priority := 1; priority <= lowestPriority; priority++ {
+		if !mark[priority].unset() {
+			marked |= 1 << (priority - 1)
+			more = append(more, mark[priority].at, mark[priority].id)
+		}
+	}
+	if marked == 0 {
+		return fetchStatement, nil
+	}
+	return statements[marked], more
 }
 
-func watermarkCandidates() string {
-	var parts []string
-	for priority := 1; priority <= lowestPriority; priority++ {
-		parts = append(parts, fmt.Sprintf("SELECT id FROM late%d UNION ALL SELECT id FROM behind%d", priority, priority))
+// watermarkChain writes the links as CTEs and the query that reads them all, in their order.
+func watermarkChain(marked int, late bool) (links, candidates string) {
+	var (
+		text  strings.Builder
+		names []string
+	)
+	link := func(where string) {
+		taken := ""
+		if len(names) > 0 {
+			taken = " - (SELECT count(*) FROM " + strings.Join(names, ") - (SELECT count(*) FROM ") + ")"
+		}
+		name := fmt.Sprintf("link%d", len(names)+1)
+		fmt.Fprintf(&text, `%s AS (
+	SELECT id FROM SCHEMA.river_job WHERE %s
+	ORDER BY priority, scheduled_at, id LIMIT greatest((SELECT $2::int)%s, 0) FOR UPDATE SKIP LOCKED
+), `, name, where, taken)
+		names = append(names, name)
 	}
-	return strings.Join(parts, " UNION ALL ")
+	param := 8
+	for priority := 1; priority <= lowestPriority; priority++ {
+		has := func(p int) bool { return marked>>(p-1)&1 == 1 }
+		if !has(priority) {
+			first := priority
+			for priority < lowestPriority && !has(priority+1) {
+				priority++
+			}
+			link(fmt.Sprintf("%s AND priority BETWEEN %d AND %d", waitingInQueue, first, priority))
+			continue
+		}
+		if late {
+			// Conditions in a CASE lead to no index, so the ids are looked up by primary key. The planner expects to find none
+			// of them, and would otherwise read all of the queue for those that match.
+			link(fmt.Sprintf("id = ANY($7::bigint[]) AND CASE WHEN %s AND priority = %d THEN true ELSE false END", waitingInQueue, priority))
+		}
+		link(fmt.Sprintf("%s AND priority = %d AND (scheduled_at, id) >= ($%d::timestamptz, $%d::bigint) AND id <> ALL($7::bigint[])",
+			waitingInQueue, priority, param, param+1))
+		param += 2
+	}
+	return text.String(), "SELECT id FROM " + strings.Join(names, " UNION ALL SELECT id FROM ")
 }
 
 // probeStatement reads the ids before the marks and the time that this took in the server. It locks nothing. Jobs of kinds
-// that the client does not work ($7) are left out: they stay where they are, and would hide what lies behind them.
+// that the client does not work ($3) are left out: they stay where they are, and would hide what lies behind them.
 var probeStatement = build(`
-SELECT coalesce(array_agg(id), '{}'), extract(epoch FROM clock_timestamp() - statement_timestamp())::double precision
+SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(scheduled_at), '{}'), coalesce(array_agg(priority), '{}'),
+	extract(epoch FROM clock_timestamp() - statement_timestamp())::double precision
 FROM (BEFORE1 UNION ALL BEFORE2 UNION ALL BEFORE3 UNION ALL BEFORE4) AS late`,
-	"BEFORE1", beforeMark("1", "$3"), "BEFORE2", beforeMark("2", "$4"), "BEFORE3", beforeMark("3", "$5"), "BEFORE4", beforeMark("4", "$6"))
+	"BEFORE1", beforeMark(1), "BEFORE2", beforeMark(2), "BEFORE3", beforeMark(3), "BEFORE4", beforeMark(4))
 
-func beforeMark(priority, mark string) string {
-	return `
-	(SELECT id FROM SCHEMA.river_job WHERE state = 'available' AND queue = $1::text AND priority = ` + priority + `
-		AND ($7::text[] IS NULL OR kind = ANY($7::text[])) AND scheduled_at < ` + mark + `::timestamptz ORDER BY priority, scheduled_at, id LIMIT (SELECT $2::int))`
+func beforeMark(priority int) string {
+	return fmt.Sprintf(`
+	(SELECT id, scheduled_at, priority FROM SCHEMA.river_job WHERE state = 'available' AND queue = $1::text AND priority = %d
+		AND ($3::text[] IS NULL OR kind = ANY($3::text[])) AND (scheduled_at, id) < ($%d::timestamptz, $%d::bigint)
+	ORDER BY priority, scheduled_at, id LIMIT (SELECT $2::int))`, priority, 2*priority+2, 2*priority+3)
 }
 
-// fetch claims jobs, from the front or from the watermark.
-func (s *producer) fetch(ctx context.Context, x *Executor, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
+// look claims jobs, from the front or from the watermark.
+func (s *producer) look(ctx context.Context, x *Executor, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
 	w := s.marks
 	w.mu.Lock()
 	slow, mark, late := w.slow, w.mark, w.late
 	w.late = nil
 	w.mu.Unlock()
 
-	var (
-		result *riverdriver.JobGetAvailableResult
-		err    error
-	)
+	fetch, more := fetchStatement, []any(nil)
 	if slow {
-		if late == nil {
-			late = []int64{}
-		}
-		result, err = x.claim(ctx, watermarkStatement, params, late, mark[1], mark[2], mark[3], mark[4])
-	} else {
-		result, err = x.claim(ctx, fetchStatement, params)
+		fetch, more = watermarkFetch(mark, late)
 	}
+	result, err := x.claim(ctx, fetch, params, more...)
 	if err != nil {
 		return nil, err
 	}
 	if w.advance(result.Jobs, late, params.MaxToLock) {
-		s.probes.Go(func() { s.probe(x, params) })
-	}
-	if len(result.Jobs) < params.MaxToLock { // otherwise River looks again as soon as a slot is free
-		s.lookAgain(x.storage, params.Schema, params.Queue, len(result.Jobs))
+		s.services.Go(func() { s.probe(x, params) })
 	}
 	return result, nil
 }
@@ -138,11 +193,7 @@ func (w *watermarks) advance(jobs []*rivertype.JobRow, late []int64, limit int) 
 	if len(jobs) >= limit && w.late == nil {
 		w.late = late
 	}
-	for _, job := range jobs {
-		if m := job.ScheduledAt.Add(-watermarkLag); m.After(w.mark[job.Priority]) {
-			w.mark[job.Priority] = m
-		}
-	}
+	w.move(jobs)
 	w.claimed = w.claimed || len(jobs) > 0
 	// With nothing claimed there is nothing new before the marks that a full scan would not find; in watermark mode the
 	// probe has to go on all the same, since only it sees what comes late.
@@ -151,6 +202,24 @@ func (w *watermarks) advance(jobs []*rivertype.JobRow, late []int64, limit int) 
 	}
 	w.probing, w.claimed = true, false
 	return true
+}
+
+// move moves the marks behind claimed jobs, and never back.
+func (w *watermarks) move(jobs []*rivertype.JobRow) {
+	for _, job := range jobs {
+		claims := append(w.claims[job.Priority], position{job.ScheduledAt, job.ID})
+		mark := position{at: job.ScheduledAt.Add(-watermarkLag)}
+		if len(claims) > watermarkJobs {
+			if first := claims[0]; first.after(mark) {
+				mark = first
+			}
+			claims = claims[1:]
+		}
+		w.claims[job.Priority] = claims
+		if mark.after(w.mark[job.Priority]) {
+			w.mark[job.Priority] = mark
+		}
+	}
 }
 
 // probe looks at what lies before the marks and decides how the next fetches go.
@@ -174,22 +243,54 @@ func (s *producer) probe(x *Executor, params *riverdriver.JobGetAvailableParams)
 	}
 	w.slow = took >= w.slowFront
 	if w.slow {
-		w.late = late
+		w.take(late)
 	}
 }
 
+// lateJobs are those that a probe found before the marks, the earliest first at each priority.
+type lateJobs struct {
+	ids        []int64
+	at         []time.Time
+	priorities []int16
+}
+
 // look reads what lies before the marks. Where nothing was claimed yet at a priority, everything lies before.
-func (w *watermarks) look(ctx context.Context, x *Executor, params *riverdriver.JobGetAvailableParams) (late []int64, took time.Duration, err error) {
+func (w *watermarks) look(ctx context.Context, x *Executor, params *riverdriver.JobGetAvailableParams) (late lateJobs, took time.Duration, err error) {
 	w.mu.Lock()
 	mark := w.mark
 	w.mu.Unlock()
-	for i := range mark {
-		if mark[i].IsZero() {
-			mark[i] = time.Now()
+	args := []any{params.Queue, probeLimit, params.Kind}
+	for _, m := range mark[1:] {
+		if m.unset() {
+			m.at = time.Now()
 		}
+		args = append(args, m.at, m.id)
 	}
 	var seconds float64
-	err = x.db.QueryRow(ctx, probeStatement.in(params.Schema), x.storage.unnamed(
-		params.Queue, probeLimit, mark[1], mark[2], mark[3], mark[4], params.Kind)...).Scan(&late, &seconds)
+	err = x.db.QueryRow(ctx, probeStatement.in(params.Schema), x.storage.unnamed(args...)...).
+		Scan(&late.ids, &late.at, &late.priorities, &seconds)
 	return late, time.Duration(seconds * float64(time.Second)), riverError(err)
+}
+
+// take takes late jobs for the next fetch. Where a probe was full, more come late than probes could bring, so the scan
+// goes back to the first of them. The caller holds the lock.
+func (w *watermarks) take(late lateJobs) {
+	var found [lowestPriority + 1]int
+	var first [lowestPriority + 1]position
+	for i, priority := range late.priorities {
+		if found[priority]++; found[priority] == 1 {
+			first[priority] = position{late.at[i], late.ids[i]}
+		}
+	}
+	w.late = nil
+	for i, priority := range late.priorities {
+		if found[priority] < probeLimit && !w.mark[priority].unset() { // without a mark the scan begins before them anyway
+			w.late = append(w.late, late.ids[i])
+		}
+	}
+	for priority := range found {
+		if found[priority] >= probeLimit && !w.mark[priority].unset() {
+			w.mark[priority], w.claims[priority] = first[priority], nil
+		}
+	}
 }

@@ -122,6 +122,42 @@ func TestWatermarkRetry(t *testing.T) {
 	require.Equal(t, id, a.fetchOne(t).ID)
 }
 
+// TestWatermarkManyLate: where more come late than a probe brings, the scan goes back to the first of them.
+func TestWatermarkManyLate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	a := r.watermarked(t)
+	now := time.Now()
+	a.claimUpTo(t, 1, now)
+	late := a.insert(t, jobs(1500, at(now.Add(-time.Minute)))...)
+	a.insert(t, jobs(10, at(now.Add(-30*time.Second)))...)
+	a.probe(t)
+	require.Equal(t, late[:1200], ids(a.fetch(t, 1200)))
+	require.Len(t, a.fetch(t, 1200), 310)
+}
+
+// TestWatermarkFollows: the scan begins a thousand jobs before the newest that was claimed, also among jobs of one moment.
+func TestWatermarkFollows(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	a := r.watermarked(t)
+	moment := time.Now()
+	all := a.insert(t, jobs(2500, at(moment))...)
+	pilot.SetSlow(a.state, true)
+	fetched := a.fetch(t, 1600)
+	require.Equal(t, all[:1600], ids(fetched))
+	back := []int64{all[0], all[598], all[599], all[1599]}
+	for _, row := range fetched {
+		if slices.Contains(back, row.ID) {
+			a.end(t, handedBack(row))
+		}
+	}
+	r.run(t, `UPDATE towpath.river_job SET scheduled_at = $2 WHERE id = ANY($1)`, back, fetched[0].ScheduledAt)
+	require.Equal(t, []int64{all[599], all[1599], all[1600]}, ids(a.fetch(t, 3)), "the first two lie before the mark")
+	a.probe(t)
+	require.Equal(t, []int64{all[0], all[598], all[1601]}, ids(a.fetch(t, 3)))
+}
+
 // TestWatermarkUnknownKinds: jobs that this client does not work do not hide those that it does.
 func TestWatermarkUnknownKinds(t *testing.T) {
 	t.Parallel()

@@ -2,11 +2,9 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"math"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // Kinds of job events.
@@ -34,51 +32,28 @@ type JobEvent struct {
 // InsertJobEvents writes the events in their order.
 func InsertJobEvents(ctx context.Context, db DB, events []JobEvent) error {
 	n := len(events)
-	ids, attempts, ages := make([]int64, n), make([]int16, n), make([]float64, n)
-	kinds, levels, messages, attrs := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	fractions := make([]*float64, n)
-	for i, e := range events {
-		ids[i], attempts[i], ages[i] = e.JobID, int16(e.Attempt), e.Age.Seconds() //nolint:gosec // River's column is a smallint
-		kinds[i], levels[i], messages[i], attrs[i], fractions[i] = e.Event, e.Level, e.Message, e.Attrs, e.Fraction
+	params := InsertJobEventsParams{
+		JobIds: make([]int64, n), Attempts: make([]int16, n), Ages: make([]float64, n), Events: make([]string, n),
+		Levels: make([]string, n), Messages: make([]string, n), Fractions: make([]float64, n), Attrs: make([]string, n),
 	}
-	_, err := db.Exec(ctx, `
-		INSERT INTO towpath.job_event (job_id, attempt, at, event, level, message, fraction, attrs)
-		SELECT job_id, attempt, clock_timestamp() - make_interval(secs => age), event, nullif(level, ''),
-			nullif(message, ''), fraction, nullif(attrs, '')::jsonb
-		FROM unnest($1::bigint[], $2::smallint[], $3::double precision[], $4::text[], $5::text[], $6::text[],
-			$7::double precision[], $8::text[])
-			WITH ORDINALITY AS t (job_id, attempt, age, event, level, message, fraction, attrs, n)
-		ORDER BY n`,
-		ids, attempts, ages, kinds, levels, messages, fractions, attrs)
-	if err != nil {
+	for i, e := range events {
+		params.JobIds[i], params.Attempts[i], params.Ages[i] = e.JobID, int16(e.Attempt), e.Age.Seconds() //nolint:gosec // River's column is a smallint
+		params.Events[i], params.Levels[i], params.Messages[i], params.Attrs[i] = e.Event, e.Level, e.Message, e.Attrs
+		params.Fractions[i] = math.NaN()
+		if e.Fraction != nil {
+			params.Fractions[i] = *e.Fraction
+		}
+	}
+	if err := queries.InsertJobEvents(ctx, db, params); err != nil {
 		return fmt.Errorf("write job events: %w", err)
 	}
 	return nil
 }
 
-// StoredJobEvent is a row of towpath.job_event.
-type StoredJobEvent struct {
-	ID       int64
-	JobID    int64
-	Attempt  int
-	At       time.Time
-	Event    string
-	Level    *string
-	Message  *string
-	Fraction *float64
-	Attrs    json.RawMessage
-}
-
 // JobEvents returns events of a job with ids above after, oldest first, at most limit. To follow a job, ask again with
 // the last id.
 func JobEvents(ctx context.Context, db DB, jobID, after int64, limit int) ([]StoredJobEvent, error) {
-	rows, err := db.Query(ctx, `
-		SELECT id, job_id, attempt, at, event, level, message, fraction, attrs
-		FROM towpath.job_event WHERE job_id = $1 AND id > $2 ORDER BY id LIMIT $3`, jobID, after, limit)
-	if err != nil {
-		return nil, fmt.Errorf("read events of job %d: %w", jobID, err)
-	}
-	events, err := pgx.CollectRows(rows, pgx.RowToStructByPos[StoredJobEvent])
+	events, err := queries.JobEvents(ctx, db, JobEventsParams{JobID: jobID, After: after, MaxEvents: int64(limit)})
 	if err != nil {
 		return nil, fmt.Errorf("read events of job %d: %w", jobID, err)
 	}

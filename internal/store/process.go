@@ -12,14 +12,12 @@ import (
 // ProcessBeat returns how long ago the latest process of a client id gave a sign of life, by the database's clock.
 // alive is false when there is none, or when it has stopped or was declared dead.
 func ProcessBeat(ctx context.Context, db DB, clientID string) (ago time.Duration, alive bool, err error) {
-	err = db.QueryRow(ctx, `
-		SELECT clock_timestamp() - beat_at, stopped_at IS NULL AND dead_at IS NULL
-		FROM towpath.process WHERE client_id = $1 ORDER BY epoch DESC LIMIT 1`, clientID).Scan(&ago, &alive)
+	beat, err := queries.ProcessBeat(ctx, db, clientID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, false, nil
 	}
 	if err != nil {
 		return 0, false, fmt.Errorf("read the beat of process %q: %w", clientID, err)
 	}
-	return ago, alive, nil
+	return beat.Ago, beat.Alive, nil
 }

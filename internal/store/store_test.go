@@ -87,6 +87,13 @@ func TestUnfinishedJobs(t *testing.T) {
 	ids, err := store.UnfinishedJobs(t.Context(), pool, "towpath", []int64{1, 2, 3, 4, 5, 6, 7})
 	require.NoError(t, err)
 	require.ElementsMatch(t, []int64{1, 2, 3, 4, 5}, ids)
+
+	// A client of River's may keep its tables anywhere.
+	_, err = pool.Exec(t.Context(), `CREATE SCHEMA "Else.where"; CREATE TABLE "Else.where".river_job AS SELECT * FROM towpath.river_job WHERE id < 3`)
+	require.NoError(t, err)
+	ids, err = store.UnfinishedJobs(t.Context(), pool, "Else.where", []int64{1, 2, 3})
+	require.NoError(t, err)
+	require.ElementsMatch(t, []int64{1, 2}, ids)
 }
 
 func TestHasWork(t *testing.T) {

@@ -247,7 +247,7 @@ func privateServer(ctx context.Context) (*pgdev.Info, error) {
 	started, err := pgdev.Start(ctx, pgdev.Options{
 		Dir: dir, Ephemeral: true, Fast: true, Until: run,
 		ArchiveURL: os.Getenv("TOWPATH_POSTGRES_ARCHIVE_URL"), Progress: os.Stderr,
-		Settings: map[string]string{"max_connections": "400", "max_locks_per_transaction": "256"},
+		Settings: map[string]string{"max_connections": "400", "max_locks_per_transaction": "256", "max_prepared_transactions": "20"},
 	})
 	if err != nil {
 		return nil, err

@@ -9,7 +9,8 @@
 //   - Tx gives a transaction in a migrated database that the tests of one
 //     process share; it is rolled back when the test ends. It is the quickest.
 //   - Super reaches the same database as superuser, for what only that one may
-//     do, such as ending other people's sessions.
+//     do, such as ending other people's sessions; As reaches it with the rights
+//     of any role.
 //
 // Tests connect as the plain owner of their database, who is no superuser:
 // Towpath must work with that.
@@ -118,6 +119,23 @@ func Super(t testing.TB, pool *pgxpool.Pool) *pgxpool.Pool {
 		t.Fatal("this test needs a superuser, which the role of TOWPATH_DATABASE_URL is not")
 	}
 	return super
+}
+
+// As returns a pool to the same database whose connections act as another role,
+// with its rights and no others.
+func As(t testing.TB, pool *pgxpool.Pool, role string) *pgxpool.Pool {
+	t.Helper()
+	config := Super(t, pool).Config()
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "SET ROLE "+pgx.Identifier{role}.Sanitize())
+		return err
+	}
+	as, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatalf("open a pool as role %q: %v", role, err)
+	}
+	t.Cleanup(as.Close)
+	return as
 }
 
 // shared opens the process's database for Tx. It is dropped with the server, or

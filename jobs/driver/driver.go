@@ -11,6 +11,7 @@
 package driver
 
 import (
+	"context"
 	"io/fs"
 
 	"github.com/jackc/pgx/v5"
@@ -84,6 +85,11 @@ func (d *Driver) DatabaseName() string { return riverdriver.DatabaseNamePostgres
 func (d *Driver) GetExecutor() riverdriver.Executor {
 	return pilot.NewPoolExecutor(d.Driver.GetExecutor(), d.pool, d.storage, d.Driver.UnwrapExecutor)
 }
+
+// Sole marks the context of an insert on the pool whose transaction is for the insert alone. Without insert middleware every
+// Insert and InsertMany is one. A marked insert is one round trip and may share its commit with others, see
+// Config.SeparateInserts. Only inserts of clients of this driver heed the mark.
+func (d *Driver) Sole(ctx context.Context) context.Context { return d.storage.Sole(ctx) }
 
 // GetListener returns a listener that the process itself can wake, besides the server.
 func (d *Driver) GetListener(params *riverdriver.GetListenenerParams) riverdriver.Listener {

@@ -1,0 +1,299 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/towpath/towpath/internal/config"
+	"github.com/towpath/towpath/internal/store"
+	"github.com/towpath/towpath/internal/view"
+)
+
+// ruleView is a rule of alerts as --json prints it; an interface. Lengths of time are seconds.
+type ruleView struct {
+	Name        string     `json:"name" about:"the rule"`
+	Enabled     bool       `json:"enabled" about:"whether it is evaluated"`
+	Severity    string     `json:"severity" about:"critical, warning or info"`
+	Threshold   *float64   `json:"threshold" about:"from where on something is wrong; null where the rule needs none"`
+	Unit        *string    `json:"unit" about:"what the threshold counts: seconds, share, ratio or rows"`
+	For         float64    `json:"for_seconds" about:"how long that must have been so before it fires"`
+	Reminder    *float64   `json:"reminder_seconds" about:"how often it is told again while it fires; null for never"`
+	Notifiers   []string   `json:"notifiers" about:"who tells it; null for all that are configured"`
+	Changed     bool       `json:"changed" about:"whether somebody has changed it"`
+	Family      string     `json:"family" about:"rules of one family are about the same things"`
+	Title       string     `json:"title" about:"of its messages; those of one title share a message"`
+	Description string     `json:"description" about:"when it fires"`
+	UpdatedAt   *time.Time `json:"updated_at" about:"when it was changed; null if never"`
+	UpdatedBy   *string    `json:"updated_by" about:"who did that"`
+}
+
+func viewRule(r store.AlertRule) ruleView {
+	shown := ruleView{
+		Name: r.Name, Enabled: r.Enabled, Severity: r.Severity, Threshold: r.Threshold, Unit: r.Unit, For: r.After.Seconds(), Reminder: view.Seconds(r.Reminder),
+		Changed: r.Changed, Family: r.Family, Title: r.Title, Description: r.Description, UpdatedAt: r.UpdatedAt, UpdatedBy: r.UpdatedBy,
+	}
+	if !r.EveryNotifier {
+		shown.Notifiers = orEmpty(r.Notifiers)
+	}
+	return shown
+}
+
+// rulePage is the result of `alerts rules --json`; an interface.
+type rulePage struct {
+	Rules []ruleView `json:"rules" about:"by name"`
+	Next  *string    `json:"next" about:"what --after needs for the next page; null on the last one"`
+}
+
+func (p *Program) alertsRules() *cobra.Command {
+	var page pageFlags
+	c := &cobra.Command{
+		Use:     "rules",
+		Short:   "List the rules by which alerts fire",
+		Long:    "List the rules by which alerts fire, as they are now. An asterisk marks those that somebody has changed.",
+		Example: "  towpath alerts rules\n  towpath alerts rules --json",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return p.listRules(c.Context(), page) },
+	}
+	page.addTo(c, 100, "the last rule")
+	p.quietFlag(c, "print the names alone")
+	p.returns(c, rulePage{})
+	return p.needs(c, roleReader)
+}
+
+func (p *Program) listRules(ctx context.Context, flags pageFlags) error {
+	pool, err := p.Database(ctx)
+	if err != nil {
+		return err
+	}
+	rules, err := store.ListAlertRules(ctx, pool)
+	if err != nil {
+		return err
+	}
+	rules, next, err := paginate(flags, rules, func(r store.AlertRule) string { return r.Name })
+	if err != nil {
+		return err
+	}
+	page := rulePage{Rules: []ruleView{}, Next: next}
+	rows := make([][]string, len(rules))
+	for i, rule := range rules {
+		page.Rules = append(page.Rules, viewRule(rule))
+		rows[i] = ruleRow(rule)
+	}
+	switch {
+	case p.json:
+		return p.printJSON(page)
+	case p.quiet:
+		for _, rule := range rules {
+			fmt.Fprintln(p.stdout, rule.Name)
+		}
+	default:
+		if err := table(p.stdout, []string{"RULE", "SEVERITY", "THRESHOLD", "FOR", "REMINDER", "NOTIFIERS", "FIRES WHEN"}, rows); err != nil {
+			return err
+		}
+	}
+	p.noteNext(next)
+	return nil
+}
+
+func ruleRow(r store.AlertRule) []string {
+	name, severity, threshold, reminder, notifiers := r.Name, r.Severity, "-", "-", "all"
+	if r.Changed {
+		name += " *"
+	}
+	if !r.Enabled {
+		severity = "disabled"
+	}
+	if r.Threshold != nil {
+		threshold = strconv.FormatFloat(*r.Threshold, 'f', -1, 64)
+		if *r.Unit == "seconds" {
+			threshold = config.Duration(*r.Threshold * float64(time.Second)).String()
+		}
+	}
+	if r.Reminder != nil {
+		reminder = config.Duration(*r.Reminder).String()
+	}
+	if !r.EveryNotifier {
+		notifiers = orDash(cell(strings.Join(r.Notifiers, ","), 30))
+	}
+	return []string{name, severity, threshold, config.Duration(r.After).String(), reminder, notifiers, cell(r.Description, 100)}
+}
+
+func (p *Program) alertsRule() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "rule",
+		Short: "Change a rule of alerts: put, revert",
+		Long:  "Change a rule by which alerts fire, or give it its defaults again. The rules list shows them all.",
+	}
+	c.AddCommand(p.alertsRulePut(), p.alertsRuleRevert())
+	return c
+}
+
+// ruleFlags are what `alerts rule put` is given.
+type ruleFlags struct {
+	threshold, after, severity, remind string
+	notifiers                          []string
+	enable, disable                    bool
+}
+
+func (p *Program) alertsRulePut() *cobra.Command {
+	var flags ruleFlags
+	c := &cobra.Command{
+		Use:   "put NAME",
+		Short: "Change a rule: threshold, patience, severity, reminders, who is told",
+		Long: "Change a rule. What you leave out stays as it is. A threshold in seconds may be written as 10m, a share as 0.25. A rule\n" +
+			"that is disabled is not evaluated: what it had found is over, without a message.",
+		Example: "  towpath alerts rule put queue_old --threshold 15m --for 5m\n" +
+			"  towpath alerts rule put schedule_failed --severity warning --remind 1d --notifiers slack,pagerduty:ops\n" +
+			"  towpath alerts rule put schedule_late --notifiers all\n" +
+			"  towpath alerts rule put dead_rows --disable",
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return p.putRule(c, args[0], &flags) },
+	}
+	c.Flags().StringVar(&flags.threshold, "threshold", "", "from where on something is wrong: a number, or a length of time such as 10m")
+	c.Flags().StringVar(&flags.after, "for", "", "how long that must have been so before it fires, as in 5m; 0 for at once")
+	c.Flags().StringVar(&flags.severity, "severity", "", "critical, warning or info")
+	c.Flags().StringVar(&flags.remind, "remind", "", "how often it is told again while it fires, as in 4h; 0 for never")
+	c.Flags().StringSliceVar(&flags.notifiers, "notifiers", nil, "who tells it, by name; all: all that are configured; none: nobody")
+	c.Flags().BoolVar(&flags.enable, "enable", false, "evaluate it")
+	c.Flags().BoolVar(&flags.disable, "disable", false, "do not evaluate it")
+	p.quietFlag(c, "print nothing")
+	p.returns(c, ruleView{})
+	return p.needs(c, roleOperator)
+}
+
+// change reads the flags.
+func (f *ruleFlags) change(c *cobra.Command, name string) (change store.RuleChange, err error) {
+	change.Name = name
+	given := c.Flags().Changed
+	if f.enable && f.disable {
+		return change, usagef("give --enable or --disable, not both")
+	}
+	if !slices.ContainsFunc([]string{"threshold", "for", "severity", "remind", "notifiers", "enable", "disable"}, given) {
+		return change, usagef("say what to change, such as --threshold 15m or --disable; `%s alerts rule put --help` lists it all", c.Root().Name())
+	}
+	if given("threshold") {
+		value, err := number(f.threshold)
+		if err != nil {
+			return change, usagef("--threshold %q: give a number such as 0.25, or a length of time such as 10m", f.threshold)
+		}
+		change.Threshold = &value
+	}
+	for _, span := range []struct {
+		flag, text string
+		to         **time.Duration
+	}{{"for", f.after, &change.After}, {"remind", f.remind, &change.Reminder}} {
+		if !given(span.flag) {
+			continue
+		}
+		var d config.Duration
+		if err := d.Decode(span.text); err != nil {
+			return change, usagef("--%s %q: %w", span.flag, span.text, err)
+		}
+		std := d.Std()
+		*span.to = &std
+	}
+	if given("severity") {
+		change.Severity = &f.severity
+	}
+	if given("notifiers") {
+		if change.Notifiers = f.notifiers; len(f.notifiers) == 1 && f.notifiers[0] == "none" || len(f.notifiers) == 0 {
+			change.Notifiers = []string{}
+		}
+	}
+	if f.enable || f.disable {
+		change.Enabled = &f.enable
+	}
+	return change, nil
+}
+
+// number reads a number, or a length of time as seconds.
+func number(text string) (float64, error) {
+	if value, err := strconv.ParseFloat(text, 64); err == nil {
+		return value, nil
+	}
+	var d config.Duration
+	err := d.Decode(text)
+	return d.Std().Seconds(), err
+}
+
+func (p *Program) putRule(c *cobra.Command, name string, flags *ruleFlags) error {
+	change, err := flags.change(c, name)
+	if err != nil {
+		return err
+	}
+	pool, err := p.Database(c.Context())
+	if err != nil {
+		return err
+	}
+	if err := store.PutAlertRule(c.Context(), pool, change); err != nil {
+		return err
+	}
+	if p.quiet && !p.json {
+		return nil
+	}
+	return p.printRule(c.Context(), pool, name)
+}
+
+// printRule shows a rule as it is.
+func (p *Program) printRule(ctx context.Context, db store.DB, name string) error {
+	rules, err := store.ListAlertRules(ctx, db)
+	if err != nil {
+		return err
+	}
+	for _, rule := range rules {
+		switch {
+		case rule.Name != name:
+		case p.json:
+			return p.printJSON(viewRule(rule))
+		default:
+			row := ruleRow(rule)
+			return p.record([]string{"Rule", row[0]}, [][]string{
+				{"Severity", row[1]}, {"Threshold", row[2]}, {"For", row[3]}, {"Reminder", row[4]}, {"Notifiers", row[5]}, {"Fires when", rule.Description},
+			})
+		}
+	}
+	return nil
+}
+
+// revertedRule is the result of `alerts rule revert --json`; an interface.
+type revertedRule struct {
+	Name    string `json:"name" about:"the rule"`
+	Changed bool   `json:"changed" about:"false if it had its defaults"`
+}
+
+func (p *Program) alertsRuleRevert() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "revert NAME",
+		Short:   "Give a rule its defaults again",
+		Long:    "Give a rule its defaults again, whatever was changed of it.",
+		Example: "  towpath alerts rule revert queue_old",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			pool, err := p.Database(c.Context())
+			if err != nil {
+				return err
+			}
+			changed, err := store.RevertAlertRule(c.Context(), pool, args[0])
+			switch {
+			case err != nil:
+				return err
+			case p.json:
+				return p.printJSON(revertedRule{Name: args[0], Changed: changed})
+			case changed:
+				p.tell("%s has its defaults again", args[0])
+			default:
+				p.tell("%s had its defaults", args[0])
+			}
+			return nil
+		},
+	}
+	p.quietFlag(c, "print nothing")
+	p.returns(c, revertedRule{})
+	return p.needs(c, roleOperator)
+}

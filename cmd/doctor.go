@@ -1,0 +1,104 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/towpath/towpath/internal/config"
+	"github.com/towpath/towpath/internal/doctor"
+)
+
+// doctorResult is the JSON form of a report.
+type doctorResult struct {
+	Healthy  bool             `json:"healthy" about:"whether there is nothing but notes"`
+	Findings []doctor.Finding `json:"findings" about:"what is not as it should be, the worst first"`
+	Skipped  []doctor.Skipped `json:"skipped" about:"what could not be looked at"`
+	Checks   []string         `json:"checks" about:"what was looked at"`
+}
+
+func (p *Program) doctorCommand() *cobra.Command {
+	var (
+		sql bool
+		old time.Duration
+	)
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find what is wrong with the database and the fleet, and what mends it",
+		Long: "Compare the database with what this program expects, and look at the fleet that works on it: versions, schema,\n" +
+			"rights, partitions, a leader, clocks, open transactions, connections, vacuum, notifications. Nothing is changed.\n\n" +
+			"Each finding says what, where, and what mends it. The exit code is 0 when all is well (notes do not count) and\n" +
+			"1 when there is a fault or a warning. What it could not see for lack of rights is listed as well.",
+		Example: "  towpath doctor\n  towpath doctor --json\n  towpath doctor --sql > mend.sql   # brings our own objects back",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if old <= 0 {
+				return usagef("--old-transaction %s: give more than 0, such as 5m", old)
+			}
+			if sql && p.json {
+				return usagef("--sql and --json are two forms of the result; choose one")
+			}
+			report, err := p.examine(c.Context(), old)
+			if err != nil {
+				return err
+			}
+			switch {
+			case p.json:
+				err = p.printJSON(doctorResult{report.Healthy(), report.Findings, report.Skipped, report.Checks})
+			case sql:
+				fmt.Fprint(p.stdout, report.Script())
+			case !p.quiet:
+				p.printReport(report)
+			}
+			if err == nil && !report.Healthy() {
+				return &silentError{errors.New("the doctor has findings")}
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&sql, "sql", false, "print the SQL that brings our own objects back, as a script for psql")
+	c.Flags().DurationVar(&old, "old-transaction", 5*time.Minute, "how long a transaction may be open")
+	p.quietFlag(c, "print nothing: the exit code says it")
+	p.returns(c, doctorResult{})
+	return reads(c, config.GroupDatabase)
+}
+
+func (p *Program) examine(ctx context.Context, old time.Duration) (*doctor.Report, error) {
+	migrator, err := p.migrator(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return doctor.Examine(ctx, p.pool, migrator, doctor.Options{
+		Program: p.name, OldTransaction: old, NotifyOff: !bool(p.cfg.Database.Notify),
+	})
+}
+
+// printReport prints findings for people. Of a mend of many lines the first is enough: --sql has them all.
+func (p *Program) printReport(report *doctor.Report) {
+	counts := map[doctor.Severity]int{}
+	for _, f := range report.Findings {
+		counts[f.Severity]++
+		mend, more, long := strings.Cut(f.Mend, "\n")
+		if long && strings.Count(more, "\n") > 1 {
+			mend = fmt.Sprintf("%s doctor --sql | %s pg psql", p.name, p.name)
+		} else if long {
+			mend += " " + more
+		}
+		fmt.Fprintf(p.stdout, "%s  %s: %s\n  where  %s\n  mend   %s\n\n", strings.ToUpper(string(f.Severity)), f.Check, f.What, f.Where, mend)
+	}
+	for _, s := range report.Skipped {
+		fmt.Fprintf(p.stdout, "NOT SEEN  %s: %s\n", s.Check, s.Reason)
+		if s.Mend != "" {
+			fmt.Fprintf(p.stdout, "  mend   %s\n", s.Mend)
+		}
+		fmt.Fprintln(p.stdout)
+	}
+	summary := "all is well"
+	if len(report.Findings) > 0 {
+		summary = fmt.Sprintf("faults: %d, warnings: %d, notes: %d", counts[doctor.Fault], counts[doctor.Warning], counts[doctor.Note])
+	}
+	fmt.Fprintf(p.stdout, "%d checks; %s\n", len(report.Checks), summary)
+}

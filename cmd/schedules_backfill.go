@@ -1,0 +1,251 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/towpath/towpath/internal/schedule"
+	"github.com/towpath/towpath/internal/store"
+)
+
+// backfillResult is the result of `schedules backfill --json`.
+type backfillResult struct {
+	Name     string      `json:"name" about:"the schedule"`
+	Ticks    int         `json:"ticks" about:"how many ticks the span has"`
+	Backfill *int64      `json:"backfill" about:"the number of the backfill; null for a dry run"`
+	Runs     []time.Time `json:"runs" about:"the first thousand ticks, in the schedule's zone"`
+	DryRun   bool        `json:"dry_run" about:"whether nothing was enqueued"`
+}
+
+// backfillView is a backfill as --json prints it.
+type backfillView struct {
+	ID        int64      `json:"id" about:"its number, which cancel-backfill takes"`
+	Schedule  string     `json:"schedule" about:"the schedule"`
+	From      time.Time  `json:"from" about:"the first moment that counts"`
+	To        time.Time  `json:"to" about:"the last moment that counts"`
+	AtOnce    int32      `json:"at_once" about:"how many of its runs may be unfinished at the same time"`
+	Fired     int32      `json:"fired" about:"how many of its ticks are enqueued"`
+	OpenRuns  int64      `json:"open_runs" about:"how many of those runs have not ended"`
+	CreatedAt time.Time  `json:"created_at" about:"when it was asked for"`
+	CreatedBy string     `json:"created_by" about:"by whom"`
+	EndedAt   *time.Time `json:"ended_at" about:"when its last tick was enqueued, or it was cancelled; null while it goes on"`
+	Cancelled bool       `json:"cancelled" about:"whether it was cancelled"`
+}
+
+// backfillPage is the result of `schedules backfills --json`.
+type backfillPage struct {
+	Backfills []backfillView `json:"backfills" about:"the newest first"`
+	Next      *string        `json:"next" about:"what --after needs for the next page; null on the last one"`
+}
+
+// backfillChange is the result of `schedules cancel-backfill --json`.
+type backfillChange struct {
+	Backfill int64  `json:"backfill" about:"its number"`
+	Schedule string `json:"schedule" about:"the schedule"`
+	Changed  bool   `json:"changed" about:"false if it had ended already"`
+}
+
+// backfillOptions are those of `schedules backfill`.
+type backfillOptions struct {
+	from, to string
+	atOnce   int
+	dry      bool
+}
+
+func (p *Program) schedulesBackfill() *cobra.Command {
+	o := backfillOptions{atOnce: 1}
+	c := &cobra.Command{
+		Use:   "backfill NAME --from MOMENT --to MOMENT",
+		Short: "Run a schedule for a span of the past",
+		Long: "Run a schedule for each of its ticks from one moment to another, both included, in order, whether they ran in\n" +
+			"their time or not. At most --at-once of the runs are unfinished at the same time. The leader does it; the runs\n" +
+			"show in `schedules show`. --dry-run only lists the ticks.",
+		Example: "  towpath schedules backfill digest --from 2025-11-01 --to 2025-11-25 --dry-run\n" +
+			"  towpath schedules backfill digest --from 2025-11-01 --to 2025-11-25T12:00:00Z --at-once 3",
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return p.backfill(c.Context(), args[0], o) },
+	}
+	c.Flags().StringVar(&o.from, "from", "", "the first moment that counts")
+	c.Flags().StringVar(&o.to, "to", "", "the last moment that counts")
+	c.Flags().IntVar(&o.atOnce, "at-once", o.atOnce, "how many runs may be unfinished at the same time")
+	c.Flags().BoolVar(&o.dry, "dry-run", false, "list the ticks, run nothing")
+	p.quietFlag(c, "print the number of the backfill alone, or nothing but the ticks of a dry run")
+	p.returns(c, backfillResult{})
+	return p.needs(c, roleOperator)
+}
+
+// mostShown is how many ticks a dry run lists.
+const mostShown = 1000
+
+func (p *Program) backfill(ctx context.Context, name string, o backfillOptions) error {
+	from, err := parseMoment("--from", o.from)
+	if err != nil {
+		return err
+	}
+	to, err := parseMoment("--to", o.to)
+	if err != nil {
+		return err
+	}
+	if o.atOnce < 1 || o.atOnce > 1000 {
+		return usagef("--at-once %d: give a number from 1 to 1000", o.atOnce)
+	}
+	_, plan, err := p.findSchedule(ctx, name)
+	if err != nil {
+		return err
+	}
+	if to.Before(from) {
+		return usagef("--to %s is before --from %s; give the earlier moment first", o.to, o.from)
+	}
+	count, shown := 0, []time.Time{}
+	for tick := plan.Next(from.Add(-time.Nanosecond)); !tick.IsZero() && !tick.After(to) && count < schedule.MostCounted; tick = plan.Next(tick) {
+		if count++; count <= mostShown {
+			shown = append(shown, tick.In(plan.Zone()))
+		}
+	}
+	if count == 0 {
+		return fmt.Errorf("schedule %q has no tick from %s to %s; `%s schedules next %s` shows when it runs", name, o.from, o.to, p.name, name)
+	}
+	if o.dry {
+		if p.json {
+			return p.printJSON(backfillResult{name, count, nil, shown, true})
+		}
+		for _, tick := range shown {
+			fmt.Fprintln(p.stdout, tick.Format("Mon 2006-01-02 15:04:05 MST"))
+		}
+		if !p.quiet {
+			p.note("%d ticks; nothing was enqueued.", count)
+		}
+		return nil
+	}
+	id, err := store.BackfillSchedule(ctx, p.pool, name, from, to, o.atOnce)
+	if err != nil {
+		return scheduleError(err)
+	}
+	if p.json {
+		return p.printJSON(backfillResult{name, count, &id, shown, false})
+	}
+	if p.quiet {
+		fmt.Fprintln(p.stdout, id)
+	}
+	p.tell("backfill %d of %s: %d ticks, %d at once", id, name, count, o.atOnce)
+	return nil
+}
+
+func (p *Program) schedulesBackfills() *cobra.Command {
+	var page pageFlags
+	c := &cobra.Command{
+		Use:     "backfills",
+		Short:   "List backfills and how far they are",
+		Long:    "List the backfills of the last half a year, the newest first: how many of their ticks are enqueued, and how many of\nthose runs have not ended.",
+		Example: "  towpath schedules backfills\n  towpath schedules backfills --json",
+		RunE:    func(c *cobra.Command, _ []string) error { return p.listBackfills(c.Context(), page) },
+	}
+	page.addTo(c, 50, "the last number")
+	p.quietFlag(c, "print the numbers alone")
+	p.returns(c, backfillPage{})
+	return p.needs(c, roleReader)
+}
+
+func (p *Program) listBackfills(ctx context.Context, flags pageFlags) error {
+	if err := checkLimit(flags.limit); err != nil {
+		return err
+	}
+	var before *int64
+	if flags.after != "" {
+		id, err := parseBackfill("--after", flags.after)
+		if err != nil {
+			return err
+		}
+		before = &id
+	}
+	pool, err := p.schedulesPool(ctx)
+	if err != nil {
+		return err
+	}
+	found, err := store.ListBackfills(ctx, pool, before, flags.limit+1)
+	if err != nil {
+		return err
+	}
+	key := func(b backfillView) string { return strconv.FormatInt(b.ID, 10) }
+	page := backfillPage{Backfills: []backfillView{}}
+	for _, row := range found[:min(len(found), flags.limit)] {
+		page.Backfills = append(page.Backfills, backfillView{
+			ID: row.ID, Schedule: row.Schedule, From: row.FromAt, To: row.ToAt, AtOnce: row.AtOnce, Fired: row.Fired, OpenRuns: row.OpenRuns,
+			CreatedAt: row.CreatedAt, CreatedBy: row.CreatedBy, EndedAt: row.EndedAt, Cancelled: row.Cancelled,
+		})
+	}
+	if len(found) > flags.limit {
+		last := key(page.Backfills[flags.limit-1])
+		page.Next = &last
+	}
+	return printList(p, page, page.Backfills, page.Next, key, backfillTable)
+}
+
+func backfillTable(backfills []backfillView) (header []string, rows [][]string) {
+	rows = make([][]string, len(backfills))
+	for i, b := range backfills {
+		status := "running"
+		switch {
+		case b.Cancelled:
+			status = "cancelled"
+		case b.EndedAt != nil && b.OpenRuns > 0:
+			status = "enqueued"
+		case b.EndedAt != nil:
+			status = "done"
+		}
+		rows[i] = []string{
+			strconv.FormatInt(b.ID, 10), cell(b.Schedule, 40), status, moment(&b.From), moment(&b.To), strconv.Itoa(int(b.Fired)),
+			strconv.FormatInt(b.OpenRuns, 10), strconv.Itoa(int(b.AtOnce)), moment(&b.CreatedAt), cell(b.CreatedBy, 24),
+		}
+	}
+	return []string{"ID", "SCHEDULE", "STATUS", "FROM", "TO", "ENQUEUED", "UNFINISHED", "AT ONCE", "CREATED", "BY"}, rows
+}
+
+func (p *Program) schedulesCancelBackfill() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "cancel-backfill ID",
+		Short:   "End a backfill",
+		Long:    "End a backfill: no further tick of it is enqueued. Runs that are enqueued go on.",
+		Example: "  towpath schedules cancel-backfill 1",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			id, err := parseBackfill("backfill", args[0])
+			if err != nil {
+				return err
+			}
+			pool, err := p.schedulesPool(c.Context())
+			if err != nil {
+				return err
+			}
+			name, changed, err := store.CancelBackfill(c.Context(), pool, id)
+			if err != nil {
+				return scheduleError(err)
+			}
+			if p.json {
+				return p.printJSON(backfillChange{id, name, changed})
+			}
+			done := "is cancelled"
+			if !changed {
+				done = "had ended already"
+			}
+			p.tell("backfill %d of %s %s", id, name, done)
+			return nil
+		},
+	}
+	p.quietFlag(c, "print nothing")
+	p.returns(c, backfillChange{})
+	return p.needs(c, roleOperator)
+}
+
+// parseBackfill reads the number of a backfill.
+func parseBackfill(what, text string) (int64, error) {
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id < 1 {
+		return 0, usagef("%s %q: give a whole number, as `schedules backfills` prints it", what, text)
+	}
+	return id, nil
+}

@@ -1,0 +1,145 @@
+package api_test
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/towpath/towpath/internal/api"
+	"github.com/towpath/towpath/internal/testdb"
+)
+
+const token = "0123456789abcdef0123456789abcdef"
+
+// program asks for schedules over HTTP.
+type program struct {
+	t       *testing.T
+	pool    *pgxpool.Pool
+	handler http.Handler
+	token   string
+}
+
+func newProgram(t *testing.T) *program {
+	t.Helper()
+	pool := testdb.Pool(t)
+	logger := slog.New(slog.DiscardHandler)
+	routes := api.Schedules(api.SchedulesConfig{Database: pool, Token: token, Logger: logger})
+	return &program{t, pool, api.NewHandler(api.Config{Metrics: prometheus.NewRegistry(), Logger: logger, Routes: routes}), token}
+}
+
+// ask returns the status and the answer.
+func (p *program) ask(method, path, body string) (int, map[string]any) {
+	p.t.Helper()
+	recorder := httptest.NewRecorder()
+	request := httptest.NewRequestWithContext(p.t.Context(), method, path, strings.NewReader(body))
+	if p.token != "" {
+		request.Header.Set("Authorization", "Bearer "+p.token)
+	}
+	request.Header.Set("Towpath-Actor", "ada")
+	p.handler.ServeHTTP(recorder, request)
+	text, err := io.ReadAll(recorder.Body)
+	require.NoError(p.t, err)
+	var answer map[string]any
+	require.NoError(p.t, json.Unmarshal(text, &answer), "%s", text)
+	return recorder.Code, answer
+}
+
+// must asks for what has to succeed.
+func (p *program) must(method, path, body string) map[string]any {
+	p.t.Helper()
+	status, answer := p.ask(method, path, body)
+	require.Equal(p.t, http.StatusOK, status, answer)
+	return answer
+}
+
+func TestSchedulesOverHTTP(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	const digest = `{"expression": "0 6 * * MON", "kind": "report.digest", "zone": "Europe/Paris", "args": {"team": 7}, "grace": 60}`
+	require.Equal(t, map[string]any{"name": "digest", "changed": true}, p.must("PUT", "/api/schedules/digest", digest))
+	require.Equal(t, map[string]any{"name": "digest", "changed": false}, p.must("PUT", "/api/schedules/digest", digest))
+	shown := p.must("GET", "/api/schedules/digest", "")
+	require.Equal(t, "report.digest", shown["kind"])
+	require.Equal(t, map[string]any{"team": 7.0}, shown["args"])
+	require.Equal(t, "ada", shown["changed_by"], "who asked is known")
+
+	require.Equal(t, true, p.must("POST", "/api/schedules/digest/pause", `{"reason": "the mail server moves"}`)["changed"])
+	require.Equal(t, false, p.must("POST", "/api/schedules/digest/pause", "")["changed"])
+	shown = p.must("GET", "/api/schedules/digest", "")
+	require.Equal(t, "ada", shown["paused_by"])
+	require.Equal(t, "the mail server moves", shown["pause_reason"])
+	require.Equal(t, true, p.must("POST", "/api/schedules/digest/resume", "")["changed"])
+
+	ran := p.must("POST", "/api/schedules/digest/run", "")
+	runs := p.must("GET", "/api/schedules/digest/runs", "")["runs"].([]any)
+	require.Len(t, runs, 1)
+	require.Equal(t, ran["job_id"], runs[0].(map[string]any)["job_id"])
+	var kind string
+	require.NoError(t, p.pool.QueryRow(t.Context(), "SELECT kind FROM towpath.jobs WHERE id = $1", int64(ran["job_id"].(float64))).Scan(&kind))
+	require.Equal(t, "report.digest", kind)
+
+	p.must("PUT", "/api/schedules/nightly", `{"expression": "@daily", "kind": "report.nightly"}`)
+	page := p.must("GET", "/api/schedules?limit=1", "")
+	require.Len(t, page["schedules"], 1)
+	require.Equal(t, "digest", page["next"])
+	page = p.must("GET", "/api/schedules?limit=1&after=digest", "")
+	require.Equal(t, "nightly", page["schedules"].([]any)[0].(map[string]any)["name"])
+	require.Nil(t, page["next"])
+	require.Empty(t, p.must("GET", "/api/schedules?status=failed", "")["schedules"])
+
+	p.must("DELETE", "/api/schedules/nightly", "")
+	status, _ := p.ask("GET", "/api/schedules/nightly", "")
+	require.Equal(t, http.StatusNotFound, status)
+}
+
+func TestSchedulesOverHTTPRefuse(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	p.must("PUT", "/api/schedules/digest", `{"expression": "@daily", "kind": "report.digest"}`)
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		says               string
+	}{
+		{"PUT", "/api/schedules/bad", `{"expression": "0 6 30 2 *", "kind": "report.x"}`, http.StatusBadRequest, "expression"},
+		{"PUT", "/api/schedules/bad", `{"expression": "@daily", "kind": "report.x", "zone": "Mars/Base"}`, http.StatusBadRequest, "Mars/Base"},
+		{"PUT", "/api/schedules/bad", `{"expression": "@daily", "kind": "report.x", "colour": "red"}`, http.StatusBadRequest, "colour"},
+		{"PUT", "/api/schedules/bad", `{"expression": "@daily"`, http.StatusBadRequest, "no JSON object"},
+		{"PUT", "/api/schedules/bad", ``, http.StatusBadRequest, "no JSON object"},
+		{"PUT", "/api/schedules/bad", `{"args": "` + strings.Repeat("x", 200<<10) + `"}`, http.StatusRequestEntityTooLarge, "larger than"},
+		{"POST", "/api/schedules/none/pause", ``, http.StatusNotFound, `"none" does not exist`},
+		{"POST", "/api/schedules/none/run", ``, http.StatusNotFound, `"none" does not exist`},
+		{"DELETE", "/api/schedules/none", ``, http.StatusNotFound, `"none" does not exist`},
+		{"GET", "/api/schedules/none/runs", ``, http.StatusNotFound, `"none" does not exist`},
+		{"POST", "/api/schedules/digest/revert", ``, http.StatusConflict, "digest"},
+		{"POST", "/api/schedules/digest/skip", `{"until": "tomorrow"}`, http.StatusBadRequest, "until"},
+		{"GET", "/api/schedules?limit=0", ``, http.StatusBadRequest, `limit "0"`},
+		{"GET", "/api/schedules?status=sad", ``, http.StatusBadRequest, `status "sad"`},
+	} {
+		status, answer := p.ask(c.method, c.path, c.body)
+		require.Equal(t, c.status, status, "%s %s: %v", c.method, c.path, answer)
+		require.Contains(t, answer["error"], c.says)
+	}
+	status, _ := p.ask("GET", "/api/schedules/bad", "")
+	require.Equal(t, http.StatusNotFound, status, "nothing half-done")
+
+	for _, wrong := range []string{"", "x", token[:len(token)-1], token + "0"} {
+		p.token = wrong
+		status, answer := p.ask("GET", "/api/schedules", "")
+		require.Equal(t, http.StatusUnauthorized, status)
+		require.NotContains(t, answer, "schedules")
+	}
+	// Without a token in the configuration nobody gets in.
+	open := api.Schedules(api.SchedulesConfig{Database: p.pool, Logger: slog.New(slog.DiscardHandler)})
+	p.handler, p.token = api.NewHandler(api.Config{Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler), Routes: open}), ""
+	status, _ = p.ask("GET", "/api/schedules", "")
+	require.Equal(t, http.StatusUnauthorized, status)
+}

@@ -1,0 +1,5 @@
+-- Takes the figures of the lifecycle and the leases away.
+DROP FUNCTION /* TEMPLATE: schema */take_lease;
+DROP VIEW /* TEMPLATE: schema */lifecycle;
+DROP FUNCTION /* TEMPLATE: schema */lifecycle_now;
+DROP TABLE /* TEMPLATE: schema */lease, /* TEMPLATE: schema */known_kind;

@@ -1,0 +1,7 @@
+-- Takes alerts away, with their history, what was changed of their rules, and silences.
+DROP VIEW /* TEMPLATE: schema */alert_evaluator, /* TEMPLATE: schema */alert_events, /* TEMPLATE: schema */alerts, /* TEMPLATE: schema */silences, /* TEMPLATE: schema */alert_rules;
+DROP FUNCTION /* TEMPLATE: schema */put_alert_rule, /* TEMPLATE: schema */revert_alert_rule, /* TEMPLATE: schema */silence, /* TEMPLATE: schema */end_silence,
+    /* TEMPLATE: schema */alert_rule_fault, /* TEMPLATE: schema */alert_rule_must_be, /* TEMPLATE: schema */alert_defaults, /* TEMPLATE: schema */glob_matches,
+    /* TEMPLATE: schema */save_alerts, /* TEMPLATE: schema */prune_alerts;
+DROP TABLE /* TEMPLATE: schema */alert_silence, /* TEMPLATE: schema */alert_event, /* TEMPLATE: schema */alert, /* TEMPLATE: schema */alert_rule, /* TEMPLATE: schema */alert_round;
+DROP FUNCTION /* TEMPLATE: schema */tell_alert_event;
