@@ -177,7 +177,7 @@ func TestStuckHandlerLosesSlotAndAttempt(t *testing.T) {
 	require.NoError(t, workOne(t, r, nil).Err()) // after which the late end has been through the completer as well
 	eventually(t, func() bool { return len(process.lines("the attempt was over")) > 0 }, "its return")
 	// An ended attempt writes nothing more; its end comes through River's completer, which takes its time.
-	require.Never(t, func() bool { return row(t, r, result.Job.ID).Output() != nil }, 500*time.Millisecond, 20*time.Millisecond)
+	never(t, func() bool { return row(t, r, result.Job.ID).Output() != nil }, 500*time.Millisecond, "output")
 	late := row(t, r, result.Job.ID)
 	require.Equal(t, rivertype.JobStateDiscarded, late.State)
 	require.Len(t, late.Errors, 1)

@@ -109,6 +109,15 @@ func eventually(t *testing.T, condition func() bool, what string) {
 	require.Eventually(t, condition, patience, 5*time.Millisecond, what)
 }
 
+// never looks for a while whether the condition holds. Unlike require.Never it leaves no look behind, which the end of the
+// test would cut off.
+func never(t *testing.T, condition func() bool, length time.Duration, what string) {
+	t.Helper()
+	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		require.False(t, condition(), what)
+	}
+}
+
 // row reads a job by its id, wherever it is.
 func row(t *testing.T, r *workers.Runner, id int64) *rivertype.JobRow {
 	t.Helper()

@@ -131,7 +131,7 @@ func TestEndWaitsForItsLines(t *testing.T) {
 	require.NoError(t, err)
 	id := insert(t, r, taskArgs{}, nil)
 	receive(t, logged)
-	require.Never(t, func() bool { return row(t, r, id).FinalizedAt != nil }, 300*time.Millisecond, 20*time.Millisecond)
+	never(t, func() bool { return row(t, r, id).FinalizedAt != nil }, 300*time.Millisecond, "the end")
 	require.NoError(t, tx.Rollback(t.Context()))
 	require.NoError(t, await(t, r, id).Err())
 	require.Len(t, events(t, pool, id, "log"), 1)

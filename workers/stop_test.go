@@ -62,7 +62,7 @@ func TestStopLetsJobsFinish(t *testing.T) {
 	receive(t, began)
 	second := put(t, client, taskArgs{})
 	stop()
-	require.Never(t, func() bool { return len(ended) > 0 }, 50*time.Millisecond, 10*time.Millisecond, "it waits for the job")
+	never(t, func() bool { return len(ended) > 0 }, 50*time.Millisecond, "it waits for the job")
 	close(finish)
 	require.NoError(t, receive(t, ended))
 	require.Equal(t, rivertype.JobStateCompleted, get(t, client, first).State)
