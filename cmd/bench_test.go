@@ -31,7 +31,7 @@ func TestBenchMeasuresTheWorkersConfiguration(t *testing.T) {
 	require.Contains(t, report["towpath"], "jobs_per_s")
 	require.Contains(t, report["river"], "jobs_per_s")
 	require.Contains(t, report, "ratio")
-	require.Equal(t, "default: 100 slots, cooldown 2ms; configuration of `towpath worker`", report["settings"].(map[string]any)["towpath"])
+	require.Equal(t, "default: 200 slots, cooldown 2ms; configuration of `towpath worker`", report["settings"].(map[string]any)["towpath"])
 
 	t.Setenv("TOWPATH_QUEUES", "default=33")
 	t.Setenv("TOWPATH_FETCH_COOLDOWN", "5ms")

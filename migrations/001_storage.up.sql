@@ -69,7 +69,9 @@ CREATE TABLE /* TEMPLATE: schema */job_history_discarded PARTITION OF /* TEMPLAT
     FOR VALUES IN ('discarded') PARTITION BY RANGE (archived_at);
 
 CREATE INDEX job_history_id_idx ON /* TEMPLATE: schema */job_history (id);
-CREATE INDEX job_history_finalized_idx ON /* TEMPLATE: schema */job_history (finalized_at DESC, id DESC);
+-- Ascending, so that what ends is written behind all that has ended before: that is quicker, and its pages become full
+-- instead of half full. Pages that show the newest first read it backwards.
+CREATE INDEX job_history_finalized_idx ON /* TEMPLATE: schema */job_history (finalized_at, id);
 
 COMMENT ON TABLE /* TEMPLATE: schema */job_history IS
     'Finished jobs, moved out of river_job by the statement that finished them. Partitioned by state and by the day of archived_at; retention drops whole days.';

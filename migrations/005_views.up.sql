@@ -9,7 +9,7 @@
 --
 -- Jobs
 --
--- Both sides have an index on id and one on (finalized_at DESC, id DESC), which the pages below walk on both at once:
+-- Both sides have an index on id and one on (finalized_at, id), which the pages below walk on both at once, from the end:
 --   WHERE id = 42
 --   WHERE finalized_at IS NOT NULL [AND state = …] ORDER BY finalized_at DESC, id DESC LIMIT 50
 --   WHERE state = 'available' AND queue = … ORDER BY priority, scheduled_at, id LIMIT 50

@@ -586,7 +586,7 @@ CREATE INDEX job_event_job_idx ON ONLY towpath.job_event USING btree (job_id, id
 
 CREATE INDEX job_event_stuck_idx ON ONLY towpath.job_event USING btree (at) WHERE (event = 'stuck'::text);
 
-CREATE INDEX job_history_finalized_idx ON ONLY towpath.job_history USING btree (finalized_at DESC, id DESC);
+CREATE INDEX job_history_finalized_idx ON ONLY towpath.job_history USING btree (finalized_at, id);
 
 CREATE INDEX job_history_id_idx ON ONLY towpath.job_history USING btree (id);
 

@@ -21,7 +21,7 @@ import (
 
 // Defaults of Config.
 const (
-	SlotsDefault       = 100
+	SlotsDefault       = 200
 	GraceDefault       = 20 * time.Second
 	CancelGraceDefault = 5 * time.Second
 )

@@ -143,7 +143,7 @@ func TestTowpathRunsAsConfigured(t *testing.T) {
 	require.IsType(t, &jobs.Client{}, client)
 
 	b.opts.Worker = Options{}.over(Options{}).Worker
-	require.Equal(t, "default: 100 slots, cooldown 2ms; configuration of `towpath worker`", towpath{b}.settings())
+	require.Equal(t, "default: 200 slots, cooldown 2ms; configuration of `towpath worker`", towpath{b}.settings())
 	b.opts.Workers = 7
 	require.Contains(t, towpath{b}.settings(), "default: 7 slots")
 }

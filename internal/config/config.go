@@ -62,7 +62,7 @@ type Config struct {
 	GC       GC `envconfig:"GC"`
 	Memory   Memory
 
-	Queues Queues `default:"default=100" group:"Work" desc:"Queues that a worker works, each with its number of slots (jobs at the same time in this process)."`
+	Queues Queues `default:"default=200" group:"Work" desc:"Queues that a worker works, each with its number of slots (jobs at the same time in this process)."`
 	Lead   Switch `default:"on" group:"Work" desc:"on: a worker may become the leader, which schedules, rescues and tidies. off: leave that to scheduler roles, at least one of which must run then."`
 	Fetch  Fetch
 	Job    Job

@@ -33,7 +33,7 @@ func TestDefaults(t *testing.T) {
 	require.ErrorContains(t, cfg.RequireDatabase(), "TOWPATH_DATABASE_URL: not set")
 	require.False(t, bool(cfg.Migrate))
 	require.True(t, bool(cfg.Lead))
-	require.Equal(t, config.Queues{"default": 100}, cfg.Queues)
+	require.Equal(t, config.Queues{"default": 200}, cfg.Queues)
 	require.Equal(t, 30*time.Second, cfg.Grace.Std())
 	require.Equal(t, ":8080", cfg.Listen)
 	require.Equal(t, ":8080", cfg.MetricsListen())

@@ -30,7 +30,7 @@ claimed AS (
 		attempted_by = array_append(CASE WHEN array_length(attempted_by, 1) >= $5::int
 			THEN attempted_by[array_length(attempted_by, 1) + 2 - $5::int:] ELSE attempted_by END, $3::text)
 	WHERE id = ANY(ARRAY(CANDIDATES))
-	RETURNING *, extract(epoch FROM coalesce($4::timestamptz, now()) - scheduled_at)::double precision AS waited
+	RETURNING *, date_part('epoch', coalesce($4::timestamptz, now()) - scheduled_at) AS waited
 ), counted AS (
 	COUNT
 )

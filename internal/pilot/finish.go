@@ -1,9 +1,12 @@
 package pilot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,7 +21,9 @@ import (
 // should let its transaction roll back.
 var ErrAttemptOver = errors.New("the job's attempt is over: it was rescued, handed back or ended elsewhere")
 
-// completeStatement finishes attempts that succeeded and have nothing to add to their row.
+// completeStatement finishes attempts that succeeded and have nothing to add to their row. $1 are the jobs' ids in
+// ascending order, each once; the other arrays have a place for each and no null, so that Postgres finds what belongs to
+// a row by bisecting $1. To join arrays instead costs a fifth of the statement: every row is copied once more.
 //
 // It locks as it deletes: each row by its primary key, once, with no lock before it. A row that another transaction
 // changes meanwhile is read again by Postgres and has to pass the conditions once more, which is what fences a stale
@@ -26,19 +31,14 @@ var ErrAttemptOver = errors.New("the job's attempt is over: it was rescued, hand
 //
 // Its plan must not depend on what the statistics say of a table that is filled and emptied all the time. The array that
 // a subquery makes leads to the primary key however small the table looks. The conditions stand in a CASE, which leads to
-// no index (the index of running rows has dead entries that pile up behind an open transaction), keeps the look-up of the
-// token a hash, and counts as true for half of the rows, whereas one running row would be joined in a nested loop.
+// no index: the index of running rows has dead entries that pile up behind an open transaction.
 var completeStatement = build(`
-WITH ended AS (
-	SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $4::double precision[]) AS t (id, ended_at, ran)
-), gone AS (
+WITH finished AS (
 	DELETE FROM SCHEMA.river_job j
 	WHERE j.id = ANY(ARRAY(SELECT unnest($1::bigint[]))) AND CASE WHEN j.state = 'running' AND MAY_LEAVE
-		AND (j.id, j.attempted_at) IN (SELECT * FROM unnest($1::bigint[], $3::timestamptz[])) THEN true ELSE false END
-	RETURNING j.*
-), finished AS (
-	SELECT gone.*, ended.ended_at, coalesce(ended.ran, extract(epoch FROM ended.ended_at - gone.attempted_at)::double precision) AS ran
-	FROM gone JOIN ended USING (id)
+		AND j.attempted_at = ($3::timestamptz[])[PLACE] THEN true ELSE false END
+	RETURNING j.*, ($2::timestamptz[])[PLACE] AS ended_at,
+		coalesce(nullif(($4::double precision[])[PLACE], 'NaN'), date_part('epoch', ($2::timestamptz[])[PLACE] - j.attempted_at)) AS ran
 ), counted AS (
 	COUNT
 )
@@ -47,7 +47,8 @@ SELECT id, args, attempt, attempted_at, attempted_by, created_at, errors, ended_
 	metadata, priority, queue, 'completed', scheduled_at, tags, unique_key, unique_states
 FROM finished
 RETURNING id`,
-	"JOB_COLUMNS", jobColumns, "MAY_LEAVE", mayLeave("j", "'completed'"), "COUNT", countInto("finished", "'completed'", "ran"))
+	"JOB_COLUMNS", jobColumns, "MAY_LEAVE", mayLeave("j", "'completed'"), "COUNT", countInto("finished", "'completed'", "ran"),
+	"PLACE", "width_bucket(j.id, $1::bigint[])")
 
 // settleStatement ends attempts in any way: with an error, metadata, a snooze, a hand-back, a cancellation, or with a
 // row whose unique key has to be held. $10 is the clock of a test, $11 keeps every row in river_job.
@@ -83,7 +84,7 @@ WITH asked AS (
 		CASE WHEN due_at IS NOT NULL AND NOT cancels THEN due_at ELSE scheduled_at END AS scheduled_at,
 		tags, unique_key, unique_states,
 		CASE WHEN cancels THEN 'cancelled' ELSE event END AS event,
-		coalesce(ran, extract(epoch FROM coalesce(ended_at, $10::timestamptz, now()) - attempted_at)::double precision) AS ran
+		coalesce(ran, date_part('epoch', coalesce(ended_at, $10::timestamptz, now()) - attempted_at)) AS ran
 	FROM locked
 ), WITH_OUTCOME, counted AS (
 	COUNT
@@ -165,14 +166,19 @@ func endEvent(e *ending) string {
 	}
 }
 
-// complete runs the short statement and returns the ids it finished.
+// complete runs the short statement on plain endings, which it sorts, and returns the ids it finished.
 func (x *Executor) complete(ctx context.Context, schema string, endings []ending) ([]int64, error) {
+	slices.SortFunc(endings, func(a, b ending) int { return cmp.Compare(a.id, b.id) })
+	endings = slices.CompactFunc(endings, func(a, b ending) bool { return a.id == b.id })
 	ids := make([]int64, len(endings))
-	endedAt := make([]*time.Time, len(endings))
-	tokens := make([]*time.Time, len(endings))
-	ran := make([]*float64, len(endings))
+	endedAt, tokens := make([]time.Time, len(endings)), make([]time.Time, len(endings))
+	ran := make([]float64, len(endings))
 	for i := range endings {
-		ids[i], endedAt[i], tokens[i], ran[i] = endings[i].id, endings[i].endedAt, endings[i].token, endings[i].ran
+		e := &endings[i]
+		ids[i], endedAt[i], tokens[i], ran[i] = e.id, *e.endedAt, *e.token, math.NaN()
+		if e.ran != nil {
+			ran[i] = *e.ran
+		}
 	}
 	var done []int64
 	err := x.hot(ctx, completeStatement, schema, []any{ids, endedAt, tokens, ran}, func(rows pgx.Rows) (err error) {

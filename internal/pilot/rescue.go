@@ -46,7 +46,7 @@ WITH owner AS (
 		l.kind, l.max_attempts, METADATA AS metadata, l.priority, l.queue,
 		(CASE WHEN l.event = 'retried' THEN 'available' ELSE l.event END)::SCHEMA.river_job_state AS state,
 		CASE WHEN l.event = 'retried' THEN now() ELSE l.scheduled_at END AS scheduled_at,
-		l.tags, l.unique_key, l.unique_states, l.event, extract(epoch FROM now() - l.attempted_at)::double precision AS ran
+		l.tags, l.unique_key, l.unique_states, l.event, date_part('epoch', now() - l.attempted_at) AS ran
 	FROM lost l
 ), WITH_OUTCOME, counted AS (
 	COUNT
@@ -190,7 +190,7 @@ WITH asked AS (
 		s.ended_at AS finalized_at, s.kind, s.max_attempts, METADATA AS metadata, s.priority, s.queue,
 		s.new_state::SCHEMA.river_job_state AS state, s.due_at AS scheduled_at, s.tags, s.unique_key, s.unique_states,
 		CASE WHEN s.ended_at IS NULL THEN 'retried' ELSE s.new_state END AS event,
-		extract(epoch FROM now() - s.attempted_at)::double precision AS ran
+		date_part('epoch', now() - s.attempted_at) AS ran
 	FROM stuck s
 ), WITH_OUTCOME, counted AS (
 	COUNT
