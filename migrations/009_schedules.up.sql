@@ -390,6 +390,11 @@ BEGIN
             || ' must have 1 to 200 characters, letters, digits, spaces or _.:/-, and begin and end with a letter, a digit or _',
             'name it as in "weekly digest" or "reports/daily"'];
     END IF;
+    FOR field IN SELECT k FROM jsonb_object_keys(d) k LOOP
+        IF field <> ALL ('{expression,kind,args,zone,queue,priority,max_attempts,tags,starts_at,ends_at,jitter,missed,skip_after,overlap,grace,longest}') THEN
+            RETURN ARRAY[field, 'a schedule has no property ' || /* TEMPLATE: schema */shown(field), 'the properties are the parameters of put_schedule'];
+        END IF;
+    END LOOP;
     IF NOT /* TEMPLATE: schema */known_zone(d ->> 'zone') THEN
         RETURN ARRAY['zone', 'zone ' || /* TEMPLATE: schema */shown(d ->> 'zone') || ' is not known', 'give a name of the IANA database, as in "Europe/Paris" or "UTC"'];
     END IF;

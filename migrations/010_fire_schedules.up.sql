@@ -78,6 +78,10 @@ DECLARE
     old record;
     done boolean;
 BEGIN
+    IF jsonb_typeof(definition) <> 'object' THEN
+        RAISE EXCEPTION 'definition must be a JSON object, not %', jsonb_typeof(definition) USING ERRCODE = 'invalid_parameter_value', COLUMN = 'definition',
+            DETAIL = format('Parameter definition of define_schedule for %s.', coalesce(/* TEMPLATE: schema */shown(schedule), 'NULL')), HINT = 'Its properties are the parameters of put_schedule.';
+    END IF;
     definition := /* TEMPLATE: schema */full_definition(coalesce(definition, '{}'));
     fault := /* TEMPLATE: schema */definition_fault(schedule, definition);
     IF fault IS NOT NULL THEN

@@ -192,6 +192,10 @@ DECLARE
     old record;
     done boolean;
 BEGIN
+    IF jsonb_typeof(definition) <> 'object' THEN
+        RAISE EXCEPTION 'definition must be a JSON object, not %', jsonb_typeof(definition) USING ERRCODE = 'invalid_parameter_value', COLUMN = 'definition',
+            DETAIL = format('Parameter definition of define_probe for %s.', coalesce(/* TEMPLATE: schema */shown(probe), 'NULL')), HINT = 'Its properties are the parameters of put_probe.';
+    END IF;
     definition := /* TEMPLATE: schema */full_probe(coalesce(definition, '{}'));
     fault := /* TEMPLATE: schema */probe_fault(probe, definition);
     IF fault IS NOT NULL THEN

@@ -131,7 +131,7 @@ func TestAllRoles(t *testing.T) {
 		Scan(&process.version, &process.roles, &process.queues))
 	require.Equal(t, "v1.2.3", process.version)
 	require.Equal(t, "api,scheduler,worker", process.roles)
-	require.JSONEq(t, `{"default": 100, "towpath": 10}`, process.queues)
+	require.JSONEq(t, `{"default": 200, "towpath": 10}`, process.queues)
 
 	client, id := insert(t, pool, napArgs{}, nil)
 	require.Equal(t, id, <-worker.started)

@@ -21,6 +21,8 @@ const (
 	eventRetention = 366 * 24 * time.Hour
 
 	turnBatch = 100
+	// heldPause is how soon it looks again at checks that somebody else is turning.
+	heldPause = 100 * time.Millisecond
 )
 
 // Watcher notes what time changes about checks. Its Lead runs on the leader alone; two at once share the work, since
@@ -56,37 +58,44 @@ func (w *Watcher) Lead(ctx context.Context) {
 	}
 }
 
-// Turn settles the checks whose time has come and returns how long the next one has.
-func (w *Watcher) Turn(ctx context.Context) (next time.Duration, err error) {
+// Turn settles the checks whose time has come and returns how long the next one has. It looks before it locks: as a rule
+// there is nothing to turn.
+func (w *Watcher) Turn(ctx context.Context) (time.Duration, error) {
 	for {
-		turned := 0
-		err := pgx.BeginFunc(ctx, w.Pool, func(tx pgx.Tx) error {
-			due, now, err := store.LockTurningHeartbeats(ctx, tx, turnBatch)
-			if err != nil {
-				return err
-			}
-			for _, h := range due {
-				plan(h)
-				events := settle(h, h.StatusSince, now)
-				if err := save(ctx, tx, h, events); err != nil {
-					return err
-				}
-			}
-			turned = len(due)
-			return nil
-		})
+		next, err := store.NextHeartbeatTurn(ctx, w.Pool)
 		if err != nil {
 			return watchEvery, err
 		}
-		if turned < turnBatch {
-			break
+		if next > 0 {
+			return min(next, watchEvery), nil
+		}
+		switch turned, err := w.turnBatch(ctx); {
+		case err != nil:
+			return watchEvery, err
+		case turned == 0: // somebody else holds them
+			return heldPause, nil
 		}
 	}
-	next, err = store.NextHeartbeatTurn(ctx, w.Pool)
-	if err != nil {
-		return watchEvery, err
-	}
-	return min(max(next, 0), watchEvery), nil
+}
+
+// turnBatch settles some of the checks whose time has come and returns how many those were.
+func (w *Watcher) turnBatch(ctx context.Context) (turned int, err error) {
+	err = pgx.BeginFunc(ctx, w.Pool, func(tx pgx.Tx) error {
+		due, now, err := store.LockTurningHeartbeats(ctx, tx, turnBatch)
+		if err != nil {
+			return err
+		}
+		for _, h := range due {
+			plan(h)
+			events := settle(h, h.StatusSince, now)
+			if err := save(ctx, tx, h, events); err != nil {
+				return err
+			}
+		}
+		turned = len(due)
+		return nil
+	})
+	return turned, err
 }
 
 // tidy deletes what is over, batch by batch.
