@@ -113,8 +113,15 @@ func eventually(t *testing.T, condition func() bool, what string) {
 // test would cut off.
 func never(t *testing.T, condition func() bool, length time.Duration, what string) {
 	t.Helper()
-	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	over, tick := time.After(length), time.NewTicker(20*time.Millisecond)
+	defer tick.Stop()
+	for {
 		require.False(t, condition(), what)
+		select {
+		case <-over:
+			return
+		case <-tick.C:
+		}
 	}
 }
 

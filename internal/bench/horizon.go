@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// The feeder keeps at least so many jobs waiting, which is more than a fleet takes at once, by batches of this size.
-	feedLow   = 10_000
+	// The feeder keeps at least so many jobs waiting, by batches of this size. They are counted by the ends that the client is
+	// told of, a good quarter of a second late: ten thousand were too few to keep forty thousand a second coming.
+	feedLow   = 100_000
 	feedBatch = 1000
 	feedEvery = 2 * time.Millisecond
 
@@ -72,7 +73,7 @@ func (r *run) horizon(ctx context.Context, s *pinnedSystem) (o *outcome, err err
 	}
 	peak := watchMemory(memoryEvery)
 	defer peak()
-	f, err := s.start(ctx, newLoad(0, false), 10*feedLow)
+	f, err := s.start(ctx, newLoad(0, false), feedLow)
 	if err != nil {
 		return nil, err
 	}

@@ -9,9 +9,13 @@ import (
 	"github.com/riverqueue/river"
 )
 
-// idleSettle is how long a fleet has to come to rest before it counts as idle, or as long as a round if that is less: a new
-// leader has chores to catch up with.
-const idleSettle = 90 * time.Second
+// idleSettle is how long a fleet has to come to rest before it counts as idle: a new leader has chores to catch up with, such
+// as the partitions of the next days after a minute. Rounds of less than idleShort, which measure nothing anyway, settle for
+// as long as they last.
+const (
+	idleSettle = 90 * time.Second
+	idleShort  = 30 * time.Second
+)
 
 // idleMemory is how often the memory is looked at meanwhile, which costs more than an idle process does.
 const idleMemory = 5 * time.Second
@@ -45,7 +49,11 @@ func (r *run) idle(ctx context.Context, s *system) (o *outcome, err error) {
 			err = stopErr
 		}
 	}()
-	if err := pause(ctx, min(idleSettle, r.opts.Duration)); err != nil {
+	settle := idleSettle
+	if r.opts.Duration < idleShort {
+		settle = r.opts.Duration
+	}
+	if err := pause(ctx, settle); err != nil {
 		return nil, err
 	}
 	before, err := r.meter.read(ctx)

@@ -36,6 +36,14 @@ func SetSlowFront(s riverpilot.ProducerState, from time.Duration) {
 	s.(*producer).marks.slowFront = from
 }
 
+// SetWindow makes the next probes look at windows, the first so wide.
+func SetWindow(s riverpilot.ProducerState, width time.Duration) {
+	w := s.(*producer).marks
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.windows = windows{width: width}
+}
+
 // HoldProbes keeps the fetch from probing by itself.
 func HoldProbes(s riverpilot.ProducerState) {
 	w := s.(*producer).marks
@@ -63,7 +71,7 @@ func ProbeOver(s riverpilot.ProducerState) bool {
 // Probe probes now.
 func Probe(ctx context.Context, s riverpilot.ProducerState, exec riverdriver.Executor, params *riverdriver.JobGetAvailableParams) error {
 	p := s.(*producer)
-	if _, _, err := p.marks.look(ctx, own(exec), params); err != nil {
+	if _, _, err := p.marks.look(ctx, own(exec), params, nil, nil); err != nil {
 		return err
 	}
 	p.probe(own(exec), params)

@@ -2,12 +2,15 @@ package pilot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivertype"
 )
@@ -49,6 +52,7 @@ type watermarks struct {
 	claimed   bool // since the last probe
 	probing   bool
 	nextProbe time.Time
+	windows   windows
 }
 
 // position is a job's place in its queue, among those of its priority.
@@ -148,8 +152,9 @@ func watermarkChain(marked int, late bool) (links, candidates string) {
 	return text.String(), "SELECT id FROM " + strings.Join(names, " UNION ALL SELECT id FROM ")
 }
 
-// probeStatement reads the ids before the marks and the time that this took in the server. It locks nothing. Jobs of kinds
-// that the client does not work ($3) are left out: they stay where they are, and would hide what lies behind them.
+// probeStatement reads the ids before the marks that are due from $12 to $13 (null is no bound), and the time that this took
+// in the server. It locks nothing. Jobs of kinds that the client does not work ($3) are left out: they stay where they are,
+// and would hide what lies behind them.
 var probeStatement = build(`
 SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(scheduled_at), '{}'), coalesce(array_agg(priority), '{}'),
 	extract(epoch FROM clock_timestamp() - statement_timestamp())::double precision
@@ -160,6 +165,7 @@ func beforeMark(priority int) string {
 	return fmt.Sprintf(`
 	(SELECT id, scheduled_at, priority FROM SCHEMA.river_job WHERE state = 'available' AND queue = $1::text AND priority = %d
 		AND ($3::text[] IS NULL OR kind = ANY($3::text[])) AND (scheduled_at, id) < ($%d::timestamptz, $%d::bigint)
+		AND scheduled_at >= coalesce($12::timestamptz, '-infinity') AND scheduled_at < coalesce($13::timestamptz, 'infinity')
 	ORDER BY priority, scheduled_at, id LIMIT (SELECT $2::int))`, priority, 2*priority+2, 2*priority+3)
 }
 
@@ -222,12 +228,19 @@ func (w *watermarks) move(jobs []*rivertype.JobRow) {
 	}
 }
 
-// probe looks at what lies before the marks and decides how the next fetches go.
+// probe looks at what lies before the marks, or at a part of it, and decides how the next fetches go.
 func (s *producer) probe(x *Executor, params *riverdriver.JobGetAvailableParams) {
 	ctx, cancel := context.WithTimeout(s.life, fetchTimeout)
 	defer cancel()
 	w := s.marks
-	late, took, err := w.look(ctx, x, params)
+	w.mu.Lock()
+	from, to := w.windows.window(w.newest())
+	w.mu.Unlock()
+	late, took, err := w.look(ctx, x, params, from, to)
+	outOfTime := ranOutOfTime(err)
+	if outOfTime {
+		took = fetchTimeout
+	}
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -236,15 +249,44 @@ func (s *producer) probe(x *Executor, params *riverdriver.JobGetAvailableParams)
 	if s.life.Err() != nil {
 		return
 	}
+	if outOfTime {
+		w.slow = true
+		w.windows.failed()
+		return
+	}
 	if err != nil {
 		s.pilot.fleet.Logger.WarnContext(ctx, "probe of the queue's front did not succeed",
 			slog.String("queue", params.Queue), slog.Any("error", err))
 		return
 	}
-	w.slow = took >= w.slowFront
-	if w.slow {
-		w.take(late)
+	if whole, over := w.windows.passed(from, took); over {
+		w.slow = whole >= w.slowFront
+	} else {
+		w.slow = true
 	}
+	if w.slow {
+		w.take(late, from == nil && to == nil)
+	}
+}
+
+// ranOutOfTime reports whether a statement was cut off for taking too long, by us or by a setting of the role.
+func ranOutOfTime(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &pgErr) && pgErr.Code == "57014"
+}
+
+// newest is the due time of the newest mark, or now without one. The caller holds the lock.
+func (w *watermarks) newest() time.Time {
+	var newest time.Time
+	for _, m := range w.mark {
+		if m.at.After(newest) {
+			newest = m.at
+		}
+	}
+	if newest.IsZero() {
+		return time.Now()
+	}
+	return newest
 }
 
 // lateJobs are those that a probe found before the marks, the earliest first at each priority.
@@ -254,8 +296,9 @@ type lateJobs struct {
 	priorities []int16
 }
 
-// look reads what lies before the marks. Where nothing was claimed yet at a priority, everything lies before.
-func (w *watermarks) look(ctx context.Context, x *Executor, params *riverdriver.JobGetAvailableParams) (late lateJobs, took time.Duration, err error) {
+// look reads what lies before the marks and is due from one time to another. Where nothing was claimed yet at a priority,
+// everything lies before.
+func (w *watermarks) look(ctx context.Context, x *Executor, params *riverdriver.JobGetAvailableParams, from, to *time.Time) (late lateJobs, took time.Duration, err error) {
 	w.mu.Lock()
 	mark := w.mark
 	w.mu.Unlock()
@@ -266,15 +309,17 @@ func (w *watermarks) look(ctx context.Context, x *Executor, params *riverdriver.
 		}
 		args = append(args, m.at, m.id)
 	}
+	args = append(args, from, to)
 	var seconds float64
 	err = x.db.QueryRow(ctx, probeStatement.in(params.Schema), x.storage.unnamed(args...)...).
 		Scan(&late.ids, &late.at, &late.priorities, &seconds)
 	return late, time.Duration(seconds * float64(time.Second)), riverError(err)
 }
 
-// take takes late jobs for the next fetch. Where a probe was full, more come late than probes could bring, so the scan
-// goes back to the first of them. The caller holds the lock.
-func (w *watermarks) take(late lateJobs) {
+// take takes late jobs for the next fetch, instead of those that an earlier look found, or beside them where this one did
+// not see everything. Where a probe was full, more come late than probes could bring, so the scan goes back to the first of
+// them. The caller holds the lock.
+func (w *watermarks) take(late lateJobs, everything bool) {
 	var found [lowestPriority + 1]int
 	var first [lowestPriority + 1]position
 	for i, priority := range late.priorities {
@@ -282,9 +327,12 @@ func (w *watermarks) take(late lateJobs) {
 			first[priority] = position{late.at[i], late.ids[i]}
 		}
 	}
-	w.late = nil
+	if everything {
+		w.late = nil
+	}
 	for i, priority := range late.priorities {
-		if found[priority] < probeLimit && !w.mark[priority].unset() { // without a mark the scan begins before them anyway
+		// Without a mark the scan begins before them anyway.
+		if found[priority] < probeLimit && !w.mark[priority].unset() && !slices.Contains(w.late, late.ids[i]) {
 			w.late = append(w.late, late.ids[i])
 		}
 	}

@@ -136,6 +136,31 @@ func TestWatermarkManyLate(t *testing.T) {
 	require.Len(t, a.fetch(t, 1200), 310)
 }
 
+// TestWatermarkWindows: a probe that goes over a long front in parts finds what is near first, and in the end everything.
+func TestWatermarkWindows(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	a := r.watermarked(t)
+	now := time.Now()
+	a.claimUpTo(t, 1, now)
+	near := a.insertOne(t, at(now.Add(-30*time.Second)))
+	hour := a.insertOne(t, at(now.Add(-time.Hour)))
+	ages := a.insertOne(t, at(now.AddDate(-20, 0, 0)))
+	pilot.SetWindow(a.state, time.Minute)
+	a.probe(t)
+	require.True(t, pilot.Slow(a.state))
+	require.Equal(t, []int64{near}, ids(a.fetch(t, 10)))
+	var found []int64
+	for range 60 { // every other one is near the marks
+		a.probe(t)
+		found = append(found, ids(a.fetch(t, 10))...)
+	}
+	require.Equal(t, []int64{hour, ages}, found, "from the marks back")
+	nearer := a.insertOne(t, at(now.Add(-10*time.Second)))
+	a.probe(t)
+	require.Equal(t, []int64{nearer}, ids(a.fetch(t, 10)), "a front that is quick again is looked at as a whole")
+}
+
 // TestWatermarkFollows: the scan begins a thousand jobs before the newest that was claimed, also among jobs of one moment.
 func TestWatermarkFollows(t *testing.T) {
 	t.Parallel()
