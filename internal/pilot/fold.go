@@ -67,9 +67,11 @@ func outrun(err error) bool {
 	return errors.As(err, &pgErr) && (pgErr.Code == "40P01" || pgErr.Code == "40001")
 }
 
-// depthPause is how often the cache of queue depths is refreshed, depthLook how often somebody looks whether there is one.
+// depthPause is how often the cache of queue depths is refreshed, depthRest how often while nothing is counted for so long
+// that folding rests, depthLook how often somebody looks whether there is one.
 const (
 	depthPause = 10 * time.Second
+	depthRest  = 20 * time.Second
 	depthLook  = time.Hour
 )
 
@@ -96,7 +98,11 @@ func (u *upkeep) refreshDepth(ctx context.Context, x *Executor, schema string) (
 		u.depth.found = false // gone with a migration
 		return 0, fmt.Errorf("refresh the queue depths: %w", err)
 	}
-	return max(depthPause, upkeepShare*time.Since(begun)), nil
+	pause := depthPause
+	if u.foldIdle >= foldRest {
+		pause = depthRest
+	}
+	return max(pause, upkeepShare*time.Since(begun)), nil
 }
 
 // pruneStatements delete what has served its time: counters by minute after two days, and processes that ended a day ago

@@ -16,7 +16,7 @@ const (
 	// lookEvery is how often the leader looks at least: probes that were put or asked for wait for that, and for lookNone
 	// where no other is to run. lookFull is when it looks again while as many run as may, or somebody else holds what is due.
 	lookEvery = 5 * time.Second
-	lookNone  = 15 * time.Second
+	lookNone  = 20 * time.Second
 	lookFull  = time.Second
 	// failedPause follows an error of the database.
 	failedPause = 5 * time.Second

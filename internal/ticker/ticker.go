@@ -34,7 +34,7 @@ const (
 	laneBatch = 500  // how many of those one transaction fires,
 	lanes     = 4    // and how many such transactions there are at a time
 
-	idlePause   = 15 * time.Second       // between looks when nothing is due and the leader is told of changes
+	idlePause   = 20 * time.Second       // between looks when nothing is due and the leader is told of changes
 	pollPause   = time.Second            // and when it is not
 	hearPause   = 5 * time.Second        // before it listens again when that has failed
 	notePause   = 500 * time.Millisecond // between looks at unfinished runs
