@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -293,6 +294,12 @@ func TestDev(t *testing.T) {
 	result, err := queue.Await(t.Context(), inserted.Job.ID)
 	require.NoError(t, err)
 	require.NoError(t, result.Err())
+
+	look := exec.CommandContext(t.Context(), "towpath", "jobs", "show", strconv.FormatInt(inserted.Job.ID, 10))
+	look.Env = append(os.Environ(), env...)
+	shown, err := look.Output()
+	require.NoError(t, err, "another terminal needs no address")
+	require.Contains(t, string(shown), "completed")
 
 	require.NoError(t, p.Process.Signal(os.Interrupt))
 	require.Zero(t, p.end(t))

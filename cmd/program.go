@@ -81,8 +81,9 @@ func (p *Program) Logger() (*slog.Logger, error) {
 	return p.logger, nil
 }
 
-// Database returns the pool on TOWPATH_DATABASE_URL, or on the private Postgres once Dev has started one. The pool is
-// shared and is closed when the command ends.
+// Database returns the pool on TOWPATH_DATABASE_URL, or else on the private Postgres: one that Dev has started, or that runs
+// in TOWPATH_DATA_DIR since a sample or dev of another terminal has. Roles never look for one. The pool is shared and is
+// closed when the command ends.
 func (p *Program) Database(ctx context.Context) (*pgxpool.Pool, error) {
 	if p.pool != nil {
 		return p.pool, nil
@@ -90,6 +91,11 @@ func (p *Program) Database(ctx context.Context) (*pgxpool.Pool, error) {
 	cfg, err := p.config()
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Database.URL == "" {
+		if info, err := pgdev.Find(cfg.DataDir); err == nil {
+			cfg.Database.URL = info.URL()
+		}
 	}
 	pool, err := cfg.OpenPool(ctx, p.name)
 	if err != nil {

@@ -93,7 +93,7 @@ type Config struct {
 	Webhook   Webhook
 
 	Postgres Postgres
-	DataDir  string `split_words:"true" group:"Development" desc:"Directory of the private Postgres that dev starts. Your user's cache directory when unset."`
+	DataDir  string `split_words:"true" group:"Development" desc:"Directory of the private Postgres that dev starts, and that commands look at while it runs when TOWPATH_DATABASE_URL is unset. Your user's cache directory when unset."`
 }
 
 // Database says where the database is and how it is used.
