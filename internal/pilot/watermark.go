@@ -48,12 +48,15 @@ type watermarks struct {
 	mark      [lowestPriority + 1]position   // zero: nothing claimed at this priority yet
 	claims    [lowestPriority + 1][]position // the last watermarkJobs that were claimed
 	slow      bool
-	late      []int64
+	late      lateIDs // for the next fetch
 	claimed   bool // since the last probe
 	probing   bool
 	nextProbe time.Time
 	windows   windows
 }
+
+// lateIDs are the ids of jobs that probes found before the marks, by priority, in ascending order.
+type lateIDs [lowestPriority + 1][]int64
 
 // position is a job's place in its queue, among those of its priority.
 type position struct {
@@ -94,7 +97,7 @@ var watermarkStatements = func() (all [2][1 << lowestPriority]statement) {
 // watermarkFetch returns the statement for what has a mark, and its parameters beyond those of every fetch.
 func watermarkFetch(mark [lowestPriority + 1]position, late []int64) (fetch statement, more []any) {
 	if late == nil {
-		late = []int64{}
+		late = []int64{} // no null
 	}
 	more = []any{late}
 	statements := &watermarkStatements[min(len(late), 1)]
@@ -174,31 +177,71 @@ func (s *producer) look(ctx context.Context, x *Executor, params *riverdriver.Jo
 	w := s.marks
 	w.mu.Lock()
 	slow, mark, late := w.slow, w.mark, w.late
-	w.late = nil
+	w.late = lateIDs{}
 	w.mu.Unlock()
 
 	fetch, more := fetchStatement, []any(nil)
 	if slow {
-		fetch, more = watermarkFetch(mark, late)
+		fetch, more = watermarkFetch(mark, slices.Concat(late[:]...))
 	}
 	result, err := x.claim(ctx, fetch, params, more...)
 	if err != nil {
+		w.keep(late)
 		return nil, err
 	}
-	if w.advance(result.Jobs, late, params.MaxToLock) {
+	if len(result.Jobs) >= params.MaxToLock {
+		w.keep(noRoom(late, result.Jobs))
+	}
+	if w.advance(result.Jobs) {
 		s.services.Go(func() { s.probe(x, params) })
 	}
 	return result, nil
 }
 
-// advance moves the marks behind the claimed jobs and reports whether it is time for a probe. Late ids that a full
-// fetch had no room for are kept for the next one; those that it took no longer match there.
-func (w *watermarks) advance(jobs []*rivertype.JobRow, late []int64, limit int) bool {
+// noRoom returns the late ids that a full fetch had no room for. Where it took a job that comes behind the late ones of a
+// priority, those that it did not take are somebody else's by now.
+func noRoom(late lateIDs, jobs []*rivertype.JobRow) lateIDs {
+	for priority, ids := range late {
+		if len(ids) == 0 {
+			continue
+		}
+		var taken []int64
+		beyond := slices.ContainsFunc(jobs, func(job *rivertype.JobRow) bool {
+			_, isLate := slices.BinarySearch(ids, job.ID)
+			if isLate {
+				taken = append(taken, job.ID)
+			}
+			return job.Priority > priority || job.Priority == priority && !isLate
+		})
+		if beyond {
+			late[priority] = nil
+			continue
+		}
+		late[priority] = slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return slices.Contains(taken, id) })
+	}
+	return late
+}
+
+// keep keeps late ids for the next fetch.
+func (w *watermarks) keep(late lateIDs) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(jobs) >= limit && w.late == nil {
-		w.late = late
+	for priority, ids := range late {
+		w.addLate(priority, ids)
 	}
+}
+
+// addLate adds late ids that are not there yet. The caller holds the lock.
+func (w *watermarks) addLate(priority int, ids []int64) {
+	all := append(ids[:len(ids):len(ids)], w.late[priority]...)
+	slices.Sort(all)
+	w.late[priority] = slices.Compact(all)
+}
+
+// advance moves the marks behind the claimed jobs and reports whether it is time for a probe.
+func (w *watermarks) advance(jobs []*rivertype.JobRow) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.move(jobs)
 	w.claimed = w.claimed || len(jobs) > 0
 	// With nothing claimed there is nothing new before the marks that a full scan would not find; in watermark mode the
@@ -236,10 +279,11 @@ func (s *producer) probe(x *Executor, params *riverdriver.JobGetAvailableParams)
 	w.mu.Lock()
 	from, to := w.windows.window(w.newest())
 	w.mu.Unlock()
+	begun := time.Now()
 	late, took, err := w.look(ctx, x, params, from, to)
 	outOfTime := ranOutOfTime(err)
 	if outOfTime {
-		took = fetchTimeout
+		took = time.Since(begun)
 	}
 
 	w.mu.Lock()
@@ -265,7 +309,7 @@ func (s *producer) probe(x *Executor, params *riverdriver.JobGetAvailableParams)
 		w.slow = true
 	}
 	if w.slow {
-		w.take(late, from == nil && to == nil)
+		w.take(late)
 	}
 }
 
@@ -316,29 +360,23 @@ func (w *watermarks) look(ctx context.Context, x *Executor, params *riverdriver.
 	return late, time.Duration(seconds * float64(time.Second)), riverError(err)
 }
 
-// take takes late jobs for the next fetch, instead of those that an earlier look found, or beside them where this one did
-// not see everything. Where a probe was full, more come late than probes could bring, so the scan goes back to the first of
-// them. The caller holds the lock.
-func (w *watermarks) take(late lateJobs, everything bool) {
-	var found [lowestPriority + 1]int
+// take takes late jobs for the next fetch, beside those that earlier looks found. Where there are more of a priority than a
+// probe brings, the scan goes back to the first of them instead. The caller holds the lock.
+func (w *watermarks) take(late lateJobs) {
+	var found [lowestPriority + 1][]int64
 	var first [lowestPriority + 1]position
 	for i, priority := range late.priorities {
-		if found[priority]++; found[priority] == 1 {
+		if found[priority] = append(found[priority], late.ids[i]); len(found[priority]) == 1 {
 			first[priority] = position{late.at[i], late.ids[i]}
 		}
 	}
-	if everything {
-		w.late = nil
-	}
-	for i, priority := range late.priorities {
-		// Without a mark the scan begins before them anyway.
-		if found[priority] < probeLimit && !w.mark[priority].unset() && !slices.Contains(w.late, late.ids[i]) {
-			w.late = append(w.late, late.ids[i])
-		}
-	}
-	for priority := range found {
-		if found[priority] >= probeLimit && !w.mark[priority].unset() {
+	for priority, ids := range found {
+		switch {
+		case len(ids) == 0 || w.mark[priority].unset(): // without a mark the scan begins before them anyway
+		case len(ids)+len(w.late[priority]) >= probeLimit:
 			w.mark[priority], w.claims[priority] = first[priority], nil
+		default:
+			w.addLate(priority, ids)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
 )
 
@@ -86,4 +87,35 @@ func TestWindowsOfALongFront(t *testing.T) {
 	require.Zero(t, s.width)
 	_, over = f.look(&s)
 	require.True(t, over)
+}
+
+// Late jobs wait for the next fetch where one was full before it came to them, and are forgotten where it went past them.
+func TestLateJobsWithoutRoom(t *testing.T) {
+	t.Parallel()
+	late := lateIDs{1: {1, 2, 3}, 2: {4, 5}}
+	row := func(id int64, priority int) *rivertype.JobRow { return &rivertype.JobRow{ID: id, Priority: priority} }
+	for _, test := range []struct {
+		fetched []*rivertype.JobRow
+		left    lateIDs
+	}{
+		{[]*rivertype.JobRow{row(1, 1), row(3, 1)}, lateIDs{1: {2}, 2: {4, 5}}},
+		{[]*rivertype.JobRow{row(1, 1), row(9, 1)}, lateIDs{2: {4, 5}}},
+		{[]*rivertype.JobRow{row(9, 1), row(4, 2)}, lateIDs{2: {5}}},
+		{[]*rivertype.JobRow{row(5, 2), row(8, 3)}, lateIDs{}},
+	} {
+		left := noRoom(late, test.fetched)
+		for priority := range left {
+			require.ElementsMatch(t, test.left[priority], left[priority])
+		}
+	}
+	require.Equal(t, lateIDs{1: {1, 2, 3}, 2: {4, 5}}, late)
+}
+
+// What a fetch did not get is there for the next one, beside what a probe has found meanwhile.
+func TestLateJobsAreKept(t *testing.T) {
+	t.Parallel()
+	w := newWatermarks()
+	w.late[1] = []int64{7, 9}
+	w.keep(lateIDs{1: {3, 7}, 2: {4}})
+	require.Equal(t, lateIDs{1: {3, 7, 9}, 2: {4}}, w.late)
 }
