@@ -35,6 +35,18 @@ COMMENT ON COLUMN /* TEMPLATE: schema */audit.job_id IS 'The job, where the targ
 COMMENT ON COLUMN /* TEMPLATE: schema */audit.details IS
     'What belongs to the action: the reason given, the state before, the filter of a bulk action and, on each of its jobs, the id of its row (call).';
 
+CREATE FUNCTION /* TEMPLATE: schema */acting() RETURNS text
+    LANGUAGE sql STABLE
+    RETURN coalesce(nullif(current_setting('towpath.actor', true), ''), session_user);
+COMMENT ON FUNCTION /* TEMPLATE: schema */acting() IS 'Internal: who acts, as the session says itself in towpath.actor, or else its database user.';
+
+CREATE FUNCTION /* TEMPLATE: schema */audit_action(action text, target text, details jsonb) RETURNS void
+    LANGUAGE sql
+BEGIN ATOMIC
+    INSERT INTO /* TEMPLATE: schema */audit (action, target, details) VALUES (action, target, jsonb_strip_nulls(details));
+END;
+COMMENT ON FUNCTION /* TEMPLATE: schema */audit_action(text, text, jsonb) IS 'Internal: records an action, and of its details what is not null.';
+
 CREATE FUNCTION /* TEMPLATE: schema */audit_stays() RETURNS trigger
     LANGUAGE plpgsql
 AS $$
@@ -380,7 +392,7 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */resume_queue(text) IS
     'Lets the workers fetch jobs of a queue again, or of all queues (*). changed is false for a queue that was not paused. Fails with P0002 if there is no such queue.';
 
 REVOKE ALL ON FUNCTION
-    /* TEMPLATE: schema */audit_stays, /* TEMPLATE: schema */lock_jobs, /* TEMPLATE: schema */cancel_locked, /* TEMPLATE: schema */cancel_ids,
+    /* TEMPLATE: schema */acting, /* TEMPLATE: schema */audit_action, /* TEMPLATE: schema */audit_stays, /* TEMPLATE: schema */lock_jobs, /* TEMPLATE: schema */cancel_locked, /* TEMPLATE: schema */cancel_ids,
     /* TEMPLATE: schema */key_holder, /* TEMPLATE: schema */retry_ids, /* TEMPLATE: schema */delete_ids, /* TEMPLATE: schema */transition, /* TEMPLATE: schema */act_on_job,
     /* TEMPLATE: schema */cancel_job, /* TEMPLATE: schema */retry_job, /* TEMPLATE: schema */delete_job, /* TEMPLATE: schema */set_paused,
     /* TEMPLATE: schema */pause_queue, /* TEMPLATE: schema */resume_queue

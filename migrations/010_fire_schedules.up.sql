@@ -61,13 +61,6 @@ END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */schedule_must_be(text) IS 'Internal: locks a schedule, or fails.';
 
-CREATE FUNCTION /* TEMPLATE: schema */schedule_audit(action text, schedule text, details jsonb) RETURNS void
-    LANGUAGE sql
-BEGIN ATOMIC
-    INSERT INTO /* TEMPLATE: schema */audit (action, target, details) VALUES (action, 'schedule ' || schedule, jsonb_strip_nulls(details));
-END;
-COMMENT ON FUNCTION /* TEMPLATE: schema */schedule_audit(text, text, jsonb) IS 'Internal: records an action on a schedule.';
-
 CREATE FUNCTION /* TEMPLATE: schema */define_schedule(schedule text, definition jsonb) RETURNS TABLE (name text, changed boolean, holds text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -91,9 +84,9 @@ BEGIN
     SELECT * INTO old FROM /* TEMPLATE: schema */schedule s WHERE s.name = define_schedule.schedule FOR UPDATE;
     done := /* TEMPLATE: schema */schedule_write(schedule, old.code, definition);
     IF done THEN
-        UPDATE /* TEMPLATE: schema */schedule s SET edited_at = clock_timestamp(), edited_by = coalesce(nullif(current_setting('towpath.actor', true), ''), session_user)
+        UPDATE /* TEMPLATE: schema */schedule s SET edited_at = clock_timestamp(), edited_by = /* TEMPLATE: schema */acting()
             WHERE s.name = define_schedule.schedule;
-        PERFORM /* TEMPLATE: schema */schedule_audit('put_schedule', schedule, jsonb_build_object('definition', definition, 'before', coalesce(old.edited, old.code)));
+        PERFORM /* TEMPLATE: schema */audit_action('put_schedule', 'schedule ' || schedule, jsonb_build_object('definition', definition, 'before', coalesce(old.edited, old.code)));
     END IF;
     RETURN QUERY SELECT schedule, done, 'edited';
 END;
@@ -151,7 +144,7 @@ BEGIN
     changed := /* TEMPLATE: schema */schedule_write(schedule, old.code, NULL);
     IF changed THEN
         UPDATE /* TEMPLATE: schema */schedule s SET edited_at = NULL, edited_by = NULL WHERE s.name = revert_schedule.schedule;
-        PERFORM /* TEMPLATE: schema */schedule_audit('revert_schedule', schedule, jsonb_build_object('before', old.edited));
+        PERFORM /* TEMPLATE: schema */audit_action('revert_schedule', 'schedule ' || schedule, jsonb_build_object('before', old.edited));
     END IF;
 END;
 $$;
@@ -170,7 +163,7 @@ BEGIN
     END IF;
     DELETE FROM /* TEMPLATE: schema */schedule s WHERE s.name = delete_schedule.schedule;
     name := schedule;
-    PERFORM /* TEMPLATE: schema */schedule_audit('delete_schedule', schedule, jsonb_build_object('before', old.edited));
+    PERFORM /* TEMPLATE: schema */audit_action('delete_schedule', 'schedule ' || schedule, jsonb_build_object('before', old.edited));
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */delete_schedule(text) IS
@@ -469,7 +462,7 @@ END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */prune_schedules() IS 'Internal: deletes what schedules no longer keep, ten thousand runs at most; returns how many.';
 
-REVOKE ALL ON FUNCTION /* TEMPLATE: schema */schedule_write, /* TEMPLATE: schema */schedule_must_be, /* TEMPLATE: schema */schedule_audit, /* TEMPLATE: schema */define_schedule, /* TEMPLATE: schema */put_schedule, /* TEMPLATE: schema */revert_schedule, /* TEMPLATE: schema */delete_schedule, /* TEMPLATE: schema */deploy_schedules, /* TEMPLATE: schema */note_deployment,
+REVOKE ALL ON FUNCTION /* TEMPLATE: schema */schedule_write, /* TEMPLATE: schema */schedule_must_be, /* TEMPLATE: schema */define_schedule, /* TEMPLATE: schema */put_schedule, /* TEMPLATE: schema */revert_schedule, /* TEMPLATE: schema */delete_schedule, /* TEMPLATE: schema */deploy_schedules, /* TEMPLATE: schema */note_deployment,
     /* TEMPLATE: schema */enqueue_ticks, /* TEMPLATE: schema */count_ticks, /* TEMPLATE: schema */fire_schedules, /* TEMPLATE: schema */advance_schedules, /* TEMPLATE: schema */advance_backfill, /* TEMPLATE: schema */note_schedule_runs, /* TEMPLATE: schema */run_outcome, /* TEMPLATE: schema */set_schedule_statuses, /* TEMPLATE: schema */prune_schedules FROM PUBLIC;
 SELECT /* TEMPLATE: schema */pin_search_path();
 SELECT /* TEMPLATE: schema */grant_roles();

@@ -16,10 +16,10 @@ BEGIN
     changed := old.paused_at IS NULL;
     paused_at := coalesce(old.paused_at, clock_timestamp());
     IF changed THEN
-        UPDATE /* TEMPLATE: schema */schedule s SET paused_at = pause_schedule.paused_at, paused_by = coalesce(nullif(current_setting('towpath.actor', true), ''), session_user),
+        UPDATE /* TEMPLATE: schema */schedule s SET paused_at = pause_schedule.paused_at, paused_by = /* TEMPLATE: schema */acting(),
             pause_reason = reason, next_tick = NULL, next_due = NULL, held = false, blocked = false, settled = true, version = s.version + 1, status_due = '-infinity'
         WHERE s.name = pause_schedule.schedule;
-        PERFORM /* TEMPLATE: schema */schedule_audit('pause_schedule', schedule, jsonb_build_object('reason', reason));
+        PERFORM /* TEMPLATE: schema */audit_action('pause_schedule', 'schedule ' || schedule, jsonb_build_object('reason', reason));
         PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.schedule', schedule);
     END IF;
 END;
@@ -40,7 +40,7 @@ BEGIN
         UPDATE /* TEMPLATE: schema */schedule s SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, settled = false, after = greatest(s.after, clock_timestamp()),
             watched_since = clock_timestamp(), last_due = NULL, version = s.version + 1, status_due = '-infinity'
         WHERE s.name = resume_schedule.schedule;
-        PERFORM /* TEMPLATE: schema */schedule_audit('resume_schedule', schedule, jsonb_build_object('paused_at', old.paused_at));
+        PERFORM /* TEMPLATE: schema */audit_action('resume_schedule', 'schedule ' || schedule, jsonb_build_object('paused_at', old.paused_at));
         PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.schedule', schedule);
     END IF;
 END;
@@ -59,7 +59,7 @@ DECLARE
 BEGIN
     PERFORM /* TEMPLATE: schema */fire_schedules(json_build_array(json_build_object('schedule', old.name, 'tick', moment, 'due', moment)), 'manual');
     SELECT r.schedule, r.n, r.job_id INTO name, n, job_id FROM /* TEMPLATE: schema */schedule_run r WHERE r.schedule = old.name AND r.n = old.runs + 1;
-    PERFORM /* TEMPLATE: schema */schedule_audit('run_schedule', old.name, jsonb_build_object('job_id', job_id));
+    PERFORM /* TEMPLATE: schema */audit_action('run_schedule', 'schedule ' || old.name, jsonb_build_object('job_id', job_id));
     PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.schedule', old.name);
 END;
 $$;
@@ -86,11 +86,11 @@ BEGIN
     name := old.name;
     skipped := old.next_tick;
     PERFORM /* TEMPLATE: schema */fire_schedules(json_build_array(json_build_object('schedule', old.name, 'tick', old.next_tick, 'due', old.next_due, 'note',
-        'asked for by ' || coalesce(nullif(current_setting('towpath.actor', true), ''), session_user))), 'tick');
+        'asked for by ' || /* TEMPLATE: schema */acting())), 'tick');
     UPDATE /* TEMPLATE: schema */schedule s SET after = greatest(s.after, old.next_tick, until - interval '1 microsecond'), next_tick = NULL, next_due = NULL, held = false, blocked = false,
         settled = false, version = s.version + 1
     WHERE s.name = old.name;
-    PERFORM /* TEMPLATE: schema */schedule_audit('skip_schedule', old.name, jsonb_build_object('tick', old.next_tick, 'until', until));
+    PERFORM /* TEMPLATE: schema */audit_action('skip_schedule', 'schedule ' || old.name, jsonb_build_object('tick', old.next_tick, 'until', until));
     PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.schedule', old.name);
 END;
 $$;
@@ -117,9 +117,9 @@ BEGIN
     END IF;
     INSERT INTO /* TEMPLATE: schema */schedule_backfill AS b (schedule, from_at, to_at, at_once, after, created_by)
         VALUES (old.name, backfill_schedule.from_at, backfill_schedule.to_at, coalesce(backfill_schedule.at_once, 1), backfill_schedule.from_at - interval '1 microsecond',
-            coalesce(nullif(current_setting('towpath.actor', true), ''), session_user))
+            /* TEMPLATE: schema */acting())
         RETURNING b.id INTO id;
-    PERFORM /* TEMPLATE: schema */schedule_audit('backfill_schedule', old.name, jsonb_build_object('backfill', id, 'from_at', from_at, 'to_at', to_at, 'at_once', at_once));
+    PERFORM /* TEMPLATE: schema */audit_action('backfill_schedule', 'schedule ' || old.name, jsonb_build_object('backfill', id, 'from_at', from_at, 'to_at', to_at, 'at_once', at_once));
     PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.schedule', old.name);
 END;
 $$;
@@ -141,7 +141,7 @@ BEGIN
     changed := ended IS NULL;
     IF changed THEN
         UPDATE /* TEMPLATE: schema */schedule_backfill b SET ended_at = clock_timestamp(), cancelled = true WHERE b.id = cancel_backfill.id;
-        PERFORM /* TEMPLATE: schema */schedule_audit('cancel_backfill', schedule, jsonb_build_object('backfill', id));
+        PERFORM /* TEMPLATE: schema */audit_action('cancel_backfill', 'schedule ' || schedule, jsonb_build_object('backfill', id));
     END IF;
 END;
 $$;

@@ -267,7 +267,7 @@ BEGIN
     END IF;
     INSERT INTO /* TEMPLATE: schema */heartbeat AS h (name, key, description, period, cron, zone, grace, longest, updated_by, turns_at)
     VALUES (put_check.name, replace(gen_random_uuid()::text, '-', ''), coalesce(put_check.description, ''), put_check.period, trim(put_check.cron), put_check.zone,
-        put_check.grace, put_check.longest, coalesce(nullif(current_setting('towpath.actor', true), ''), session_user), now())
+        put_check.grace, put_check.longest, /* TEMPLATE: schema */acting(), now())
     ON CONFLICT ON CONSTRAINT heartbeat_name_key DO UPDATE SET description = excluded.description, period = excluded.period, cron = excluded.cron,
         zone = excluded.zone, grace = excluded.grace, longest = excluded.longest, updated_at = now(), updated_by = excluded.updated_by,
         -- The leader works out anew what is expected.
@@ -304,7 +304,7 @@ BEGIN
         WHEN 'new_check_key' THEN
             UPDATE /* TEMPLATE: schema */heartbeat h SET key = replace(gen_random_uuid()::text, '-', '') WHERE h.id = there.id;
     END CASE;
-    UPDATE /* TEMPLATE: schema */heartbeat h SET updated_at = now(), updated_by = coalesce(nullif(current_setting('towpath.actor', true), ''), session_user)
+    UPDATE /* TEMPLATE: schema */heartbeat h SET updated_at = now(), updated_by = /* TEMPLATE: schema */acting()
         WHERE h.id = there.id;
     INSERT INTO /* TEMPLATE: schema */audit (action, target) VALUES (action, 'check ' || name);
     RETURN true;

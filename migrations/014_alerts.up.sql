@@ -327,7 +327,7 @@ CREATE FUNCTION /* TEMPLATE: schema */put_alert_rule(name text, threshold double
 AS $$
 DECLARE
     fault text[];
-    actor constant text := coalesce(nullif(current_setting('towpath.actor', true), ''), session_user);
+    actor constant text := /* TEMPLATE: schema */acting();
 BEGIN
     PERFORM /* TEMPLATE: schema */alert_rule_must_be(name);
     fault := /* TEMPLATE: schema */alert_rule_fault(name, threshold, after, severity, reminder, notifiers);
@@ -386,7 +386,7 @@ BEGIN
         ELSE NULL;
     END CASE;
     INSERT INTO /* TEMPLATE: schema */alert_silence (rule, subject, reason, author, ends_at)
-    VALUES (silence.rule, silence.subject, coalesce(silence.reason, ''), coalesce(nullif(current_setting('towpath.actor', true), ''), session_user), silence.until)
+    VALUES (silence.rule, silence.subject, coalesce(silence.reason, ''), /* TEMPLATE: schema */acting(), silence.until)
     RETURNING id INTO made;
     INSERT INTO /* TEMPLATE: schema */audit (action, target, details) VALUES ('silence', 'silence ' || made,
         jsonb_build_object('rule', rule, 'subject', subject, 'until', until, 'reason', reason));
@@ -406,7 +406,7 @@ BEGIN
         RAISE EXCEPTION 'silence % does not exist', coalesce(id::text, 'NULL') USING ERRCODE = 'no_data_found',
             HINT = 'SELECT id FROM towpath.silences WHERE active shows those that hold.';
     END IF;
-    UPDATE /* TEMPLATE: schema */alert_silence s SET ends_at = now(), ended_by = coalesce(nullif(current_setting('towpath.actor', true), ''), session_user)
+    UPDATE /* TEMPLATE: schema */alert_silence s SET ends_at = now(), ended_by = /* TEMPLATE: schema */acting()
     WHERE s.id = end_silence.id AND s.ends_at > now();
     changed := FOUND;
     IF changed THEN

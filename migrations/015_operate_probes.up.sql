@@ -175,13 +175,6 @@ END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */probe_must_be(text) IS 'Internal: locks a probe, or fails.';
 
-CREATE FUNCTION /* TEMPLATE: schema */probe_audit(action text, probe text, details jsonb) RETURNS void
-    LANGUAGE sql
-BEGIN ATOMIC
-    INSERT INTO /* TEMPLATE: schema */audit (action, target, details) VALUES (action, 'probe ' || probe, jsonb_strip_nulls(details));
-END;
-COMMENT ON FUNCTION /* TEMPLATE: schema */probe_audit(text, text, jsonb) IS 'Internal: records an action on a probe.';
-
 CREATE FUNCTION /* TEMPLATE: schema */define_probe(probe text, definition jsonb) RETURNS TABLE (name text, changed boolean, holds text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -205,9 +198,9 @@ BEGIN
     SELECT * INTO old FROM /* TEMPLATE: schema */probe p WHERE p.name = define_probe.probe FOR UPDATE;
     done := /* TEMPLATE: schema */probe_write(probe, old.code, definition);
     IF done THEN
-        UPDATE /* TEMPLATE: schema */probe p SET edited_at = clock_timestamp(), edited_by = coalesce(nullif(current_setting('towpath.actor', true), ''), session_user)
+        UPDATE /* TEMPLATE: schema */probe p SET edited_at = clock_timestamp(), edited_by = /* TEMPLATE: schema */acting()
             WHERE p.name = define_probe.probe;
-        PERFORM /* TEMPLATE: schema */probe_audit('put_probe', probe, jsonb_build_object('definition', definition, 'before', coalesce(old.edited, old.code)));
+        PERFORM /* TEMPLATE: schema */audit_action('put_probe', 'probe ' || probe, jsonb_build_object('definition', definition, 'before', coalesce(old.edited, old.code)));
     END IF;
     RETURN QUERY SELECT probe, done, 'edited';
 END;
@@ -264,7 +257,7 @@ BEGIN
     changed := /* TEMPLATE: schema */probe_write(probe, old.code, NULL);
     IF changed THEN
         UPDATE /* TEMPLATE: schema */probe p SET edited_at = NULL, edited_by = NULL WHERE p.name = revert_probe.probe;
-        PERFORM /* TEMPLATE: schema */probe_audit('revert_probe', probe, jsonb_build_object('before', old.edited));
+        PERFORM /* TEMPLATE: schema */audit_action('revert_probe', 'probe ' || probe, jsonb_build_object('before', old.edited));
     END IF;
 END;
 $$;
@@ -283,7 +276,7 @@ BEGIN
     END IF;
     DELETE FROM /* TEMPLATE: schema */probe p WHERE p.name = delete_probe.probe;
     name := probe;
-    PERFORM /* TEMPLATE: schema */probe_audit('delete_probe', probe, jsonb_build_object('before', old.edited));
+    PERFORM /* TEMPLATE: schema */audit_action('delete_probe', 'probe ' || probe, jsonb_build_object('before', old.edited));
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */delete_probe(text) IS 'Deletes a probe with its values and events. Fails with 55000 if it is defined in code, with P0002 if there is no such probe.';
@@ -302,10 +295,10 @@ BEGIN
     changed := old.paused_at IS NULL;
     paused_at := coalesce(old.paused_at, clock_timestamp());
     IF changed THEN
-        UPDATE /* TEMPLATE: schema */probe p SET paused_at = pause_probe.paused_at, paused_by = coalesce(nullif(current_setting('towpath.actor', true), ''), session_user),
+        UPDATE /* TEMPLATE: schema */probe p SET paused_at = pause_probe.paused_at, paused_by = /* TEMPLATE: schema */acting(),
             pause_reason = reason, due = NULL, status = 'paused', status_since = pause_probe.paused_at
         WHERE p.name = pause_probe.probe;
-        PERFORM /* TEMPLATE: schema */probe_audit('pause_probe', probe, jsonb_build_object('reason', reason));
+        PERFORM /* TEMPLATE: schema */audit_action('pause_probe', 'probe ' || probe, jsonb_build_object('reason', reason));
     END IF;
 END;
 $$;
@@ -326,7 +319,7 @@ BEGIN
         UPDATE /* TEMPLATE: schema */probe p SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, due = moment, watched_since = moment,
             outcome = NULL, status = 'pending', status_since = moment
         WHERE p.name = resume_probe.probe;
-        PERFORM /* TEMPLATE: schema */probe_audit('resume_probe', probe, jsonb_build_object('paused_at', old.paused_at));
+        PERFORM /* TEMPLATE: schema */audit_action('resume_probe', 'probe ' || probe, jsonb_build_object('paused_at', old.paused_at));
     END IF;
 END;
 $$;
@@ -342,13 +335,13 @@ BEGIN
     UPDATE /* TEMPLATE: schema */probe p SET asked_at = clock_timestamp(), due = least(p.due, clock_timestamp()) WHERE p.name = run_probe.probe;
     name := probe;
     run := old.run + 1;
-    PERFORM /* TEMPLATE: schema */probe_audit('run_probe', probe, jsonb_build_object('run', run));
+    PERFORM /* TEMPLATE: schema */audit_action('run_probe', 'probe ' || probe, jsonb_build_object('run', run));
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */run_probe(text) IS
     'Has the leader run a probe now, even a paused one, and after the run that is under way. run is its number: it has ended when last_run in the view probes has reached that. Fails with P0002 if there is no such probe.';
 
-REVOKE ALL ON FUNCTION /* TEMPLATE: schema */full_probe, /* TEMPLATE: schema */probe_fault, /* TEMPLATE: schema */check_probe_query, /* TEMPLATE: schema */probe_write, /* TEMPLATE: schema */probe_must_be, /* TEMPLATE: schema */probe_audit, /* TEMPLATE: schema */define_probe,
+REVOKE ALL ON FUNCTION /* TEMPLATE: schema */full_probe, /* TEMPLATE: schema */probe_fault, /* TEMPLATE: schema */check_probe_query, /* TEMPLATE: schema */probe_write, /* TEMPLATE: schema */probe_must_be, /* TEMPLATE: schema */define_probe,
     /* TEMPLATE: schema */put_probe, /* TEMPLATE: schema */revert_probe, /* TEMPLATE: schema */delete_probe, /* TEMPLATE: schema */pause_probe, /* TEMPLATE: schema */resume_probe, /* TEMPLATE: schema */run_probe FROM PUBLIC;
 SELECT /* TEMPLATE: schema */pin_search_path();
 SELECT /* TEMPLATE: schema */grant_roles();

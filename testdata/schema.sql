@@ -628,6 +628,8 @@ CREATE FUNCTION towpath.act_on_job(action text, job_id bigint) RETURNS TABLE(id 
 
 CREATE FUNCTION towpath.act_on_jobs(action text, states text[], default_states text[], kinds text[], queues text[], tags text[], older_than interval, newer_than interval, args jsonb, error text, max_jobs integer, given_ids bigint[]) RETURNS TABLE(id bigint, state text, changed boolean, note text) LANGUAGE plpgsql AS $$ … $$;
 
+CREATE FUNCTION towpath.acting() RETURNS text LANGUAGE sql AS $$ … $$;
+
 CREATE FUNCTION towpath.advance_backfill(id bigint, seen timestamp with time zone, up_to timestamp with time zone, ended boolean, runs json) RETURNS boolean LANGUAGE plpgsql AS $$ … $$;
 
 CREATE FUNCTION towpath.advance_schedules(changes json, runs json) RETURNS integer LANGUAGE plpgsql AS $$ … $$;
@@ -641,6 +643,8 @@ CREATE FUNCTION towpath.alert_rule_must_be(name text) RETURNS void LANGUAGE plpg
 CREATE FUNCTION towpath.any_of(single text, several text[]) RETURNS text[] LANGUAGE sql AS $$ … $$;
 
 CREATE FUNCTION towpath.args_fault(kind text, args json) RETURNS text[] LANGUAGE plpgsql AS $$ … $$;
+
+CREATE FUNCTION towpath.audit_action(action text, target text, details jsonb) RETURNS void LANGUAGE sql AS $$ … $$;
 
 CREATE FUNCTION towpath.audit_stays() RETURNS trigger LANGUAGE plpgsql AS $$ … $$;
 
@@ -782,8 +786,6 @@ CREATE FUNCTION towpath.pause_schedule(schedule text, reason text DEFAULT NULL::
 
 CREATE FUNCTION towpath.pin_search_path() RETURNS void LANGUAGE plpgsql AS $$ … $$;
 
-CREATE FUNCTION towpath.probe_audit(action text, probe text, details jsonb) RETURNS void LANGUAGE sql AS $$ … $$;
-
 CREATE FUNCTION towpath.probe_detail(status text, detail text, last_run_at timestamp with time zone) RETURNS text LANGUAGE sql AS $$ … $$;
 
 CREATE FUNCTION towpath.probe_fault(name text, d jsonb) RETURNS text[] LANGUAGE plpgsql AS $$ … $$;
@@ -841,8 +843,6 @@ CREATE FUNCTION towpath.run_probe(probe text, OUT name text, OUT run bigint) RET
 CREATE FUNCTION towpath.run_schedule(schedule text, OUT name text, OUT n bigint, OUT job_id bigint) RETURNS record LANGUAGE plpgsql SECURITY DEFINER AS $$ … $$;
 
 CREATE FUNCTION towpath.save_alerts(round bigint, changed json, events json, messages json) RETURNS boolean LANGUAGE plpgsql AS $$ … $$;
-
-CREATE FUNCTION towpath.schedule_audit(action text, schedule text, details jsonb) RETURNS void LANGUAGE sql AS $$ … $$;
 
 CREATE FUNCTION towpath.schedule_must_be(schedule text) RETURNS towpath.schedule LANGUAGE plpgsql AS $$ … $$;
 
