@@ -31,7 +31,7 @@ type Config struct {
 	// Pool leads to the database. It is used by the client and to record what jobs log; it stays open.
 	Pool *pgxpool.Pool
 
-	// Queues are the queues to work, with their slots. Nil: "default" with a hundred.
+	// Queues are the queues to work, with their slots. Nil: "default" with SlotsDefault.
 	Queues map[string]river.QueueConfig
 
 	// Client is the rest of the client's configuration: logger, default time limit, retention, hooks and so on. Its

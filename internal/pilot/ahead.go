@@ -47,6 +47,7 @@ type ahead struct {
 	target  int       // how many were wanted last
 	off     time.Time // nothing is fetched ahead before that
 	timer   *time.Timer
+	leaving sync.WaitGroup // jobs that are being handed back
 }
 
 type aheadJob struct {
@@ -94,9 +95,17 @@ func (a *ahead) take(n int) (jobs []aheadJob, left int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n = min(n, len(a.jobs))
-	jobs = a.jobs[:n:n]
-	a.jobs = a.jobs[n:]
+	jobs = a.cut(n)
 	return jobs, len(a.jobs)
+}
+
+// cut takes the first jobs out. The caller holds the lock.
+func (a *ahead) cut(n int) []aheadJob {
+	jobs := a.jobs[:n:n]
+	if a.jobs = a.jobs[n:]; len(a.jobs) == 0 {
+		a.jobs = nil // and keeps none of them alive
+	}
+	return jobs
 }
 
 // put adds claimed jobs. Those of a queue that was closed meanwhile are not taken.
@@ -113,7 +122,8 @@ func (a *ahead) put(jobs []aheadJob, overdue func()) bool {
 	return true
 }
 
-// overdue returns the jobs that have waited too long, and arranges the next look at the others.
+// overdue returns the jobs that have waited too long, and arranges the next look at the others. Where there are some, the
+// caller says leaving.Done once they are handed back.
 func (a *ahead) overdue(overdue func()) []aheadJob {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -123,10 +133,10 @@ func (a *ahead) overdue(overdue func()) []aheadJob {
 	for n < len(a.jobs) && now.Sub(a.jobs[n].since) >= aheadKeep {
 		n++
 	}
-	late := a.jobs[:n:n]
-	a.jobs = a.jobs[n:]
+	late := a.cut(n)
 	if n > 0 {
 		a.off = now.Add(aheadPause)
+		a.leaving.Add(1)
 	}
 	if len(a.jobs) > 0 && !a.closed {
 		a.timer = time.AfterFunc(aheadKeep-now.Sub(a.jobs[0].since), overdue)
@@ -260,25 +270,25 @@ func (s *producer) refill(x *Executor, asked *riverdriver.JobGetAvailableParams,
 // claim takes jobs from the database into the client's keeping. Those for the slots that are free are returned, unless
 // only jobs for later are asked for; the others wait for their slots.
 func (s *producer) claim(ctx context.Context, x *Executor, asked *riverdriver.JobGetAvailableParams, slots int, onlyAhead bool) ([]aheadJob, error) {
+	filled, now, more := *asked, 0, 0
+	wakes := x.storage.canWake(asked.Schema)
+	if wakes {
+		more = s.ahead.want(slots, s.slots.queueIsFull())
+	}
+	if onlyAhead && more == 0 {
+		return nil, nil
+	}
 	if err := s.ahead.cool(ctx); err != nil {
 		return nil, err
 	}
-	filled, now := *asked, 0
-	more := 0
-	if x.storage.canWake(asked.Schema) {
-		more = s.ahead.want(slots, s.slots.queueIsFull())
-	}
 	switch {
 	case onlyAhead:
-	case more == 0 && x.storage.canWake(asked.Schema):
+	case more == 0 && wakes:
 		now = s.slots.fill(ctx, asked.MaxToLock)
 	default:
 		now = asked.MaxToLock
 	}
 	filled.MaxToLock = now + more
-	if filled.MaxToLock == 0 {
-		return nil, nil
-	}
 	result, err := s.look(ctx, x, &filled)
 	if err != nil {
 		return nil, err
@@ -304,6 +314,7 @@ func (s *producer) claim(ctx context.Context, x *Executor, asked *riverdriver.Jo
 // giveUp hands back the jobs that did not get their slot in time.
 func (s *producer) giveUp(x *Executor, schema string) {
 	if late := s.ahead.overdue(func() { s.giveUp(x, schema) }); len(late) > 0 {
+		defer s.ahead.leaving.Done()
 		s.handBack(x, schema, late)
 	}
 }
@@ -317,11 +328,8 @@ func (s *producer) handBack(x *Executor, schema string, jobs []aheadJob) {
 	endings := make([]ending, len(jobs))
 	ids := make([]int64, len(jobs))
 	for i, job := range jobs {
-		attempt := max(job.row.Attempt-1, 0)
 		ids[i] = job.row.ID
-		endings[i] = ending{
-			id: job.row.ID, token: job.row.AttemptedAt, state: string(rivertype.JobStateAvailable), attempt: &attempt, event: "interrupted",
-		}
+		endings[i] = unbegun(job.row.ID, job.row.Attempt, job.row.AttemptedAt)
 	}
 	s.pilot.held.forget(ids)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.life), fetchTimeout)

@@ -132,12 +132,9 @@ const twiceHeldPause = time.Second
 func (x *Executor) returnTwiceHeld(ctx context.Context, schema string, jobs []*rivertype.JobRow) error {
 	endings := make([]ending, len(jobs))
 	for i, job := range jobs {
-		attempt := job.Attempt - 1
 		due := job.AttemptedAt.Add(twiceHeldPause) // by the clock that the next fetch goes by
-		endings[i] = ending{
-			id: job.ID, token: job.AttemptedAt, state: string(rivertype.JobStateAvailable), attempt: &attempt,
-			dueAt: &due, event: "interrupted",
-		}
+		endings[i] = unbegun(job.ID, job.Attempt, job.AttemptedAt)
+		endings[i].dueAt = &due
 	}
 	_, err := x.settleSafely(ctx, schema, nil, endings)
 	return err

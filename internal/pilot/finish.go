@@ -107,6 +107,12 @@ type ending struct {
 	stays   bool     // a success would leave the row in river_job
 }
 
+// unbegun is the end of an attempt that nobody has begun: the job is available again, and the attempt is not used up.
+func unbegun(id int64, attempt int, token *time.Time) ending {
+	attempt = max(attempt-1, 0)
+	return ending{id: id, token: token, state: string(rivertype.JobStateAvailable), attempt: &attempt, event: "interrupted"}
+}
+
 // plain reports whether the attempt is a success that adds nothing to its row and lets it leave.
 func (e *ending) plain() bool {
 	return !e.stays && e.state == string(rivertype.JobStateCompleted) && e.err == nil && e.merge == nil && e.endedAt != nil

@@ -140,13 +140,15 @@ func (s *producer) stop(x *Executor, schema string) {
 	jobs := s.ahead.close()
 	s.end()
 	s.services.Wait()
+	s.ahead.leaving.Wait()
 	s.handBack(x, schema, jobs)
 }
 
 // JobFinish is called when a job has given its slot back, before or after its finish was written.
 func (s *producer) JobFinish(job *rivertype.JobRow) {
-	if s.pilot.held.slotFreed(job.ID) {
-		s.slots.release()
+	freed := s.pilot.held.slotFreed(job.ID)
+	s.slots.release(freed)
+	if freed {
 		s.ahead.release()
 	}
 }

@@ -142,10 +142,8 @@ func (x *Executor) handBack(ctx context.Context, schema string, orphans []orphan
 	endings := make([]ending, len(orphans))
 	for i := range orphans {
 		o := &orphans[i]
-		attempt := max(o.attempt-1, 0)
-		endings[i] = ending{ // due since its fetch, which the database's clock has seen
-			id: o.id, token: &o.token, state: string(rivertype.JobStateAvailable), attempt: &attempt, dueAt: &o.token, event: "interrupted",
-		}
+		endings[i] = unbegun(o.id, o.attempt, &o.token)
+		endings[i].dueAt = &o.token // since its fetch, which the database's clock has seen
 	}
 	_, err := x.settleSafely(ctx, schema, nil, endings)
 	return err

@@ -29,12 +29,17 @@ type slots struct {
 	full    bool // the last fetch brought all that it asked for
 }
 
-// release notes that a job has given its slot back.
-func (s *slots) release() {
+// release notes that a handler has returned, and whether its slot became free by that or had been before.
+func (s *slots) release(freed bool) {
 	s.mu.Lock()
 	s.running = max(s.running-1, 0)
-	s.free++
+	if freed {
+		s.free++
+	}
 	s.mu.Unlock()
+	if !freed {
+		return
+	}
 	select {
 	case s.freed <- struct{}{}:
 	default:

@@ -25,7 +25,7 @@ func TestSlotsFill(t *testing.T) {
 	var freeing sync.WaitGroup
 	freeing.Go(func() {
 		for range 80 {
-			s.release()
+			s.release(true)
 		}
 	})
 	got := s.fill(t.Context(), 1) // whatever was freed before the fetch began is in River's number
@@ -36,13 +36,13 @@ func TestSlotsFill(t *testing.T) {
 	s = newSlots()
 	s.take(4)
 	s.note(true)
-	s.release()
+	s.release(true)
 	require.Equal(t, 1, s.fill(t.Context(), 1), "long jobs are not waited for")
 
 	s = newSlots()
 	s.take(99)
 	s.note(false)
-	s.release()
+	s.release(true)
 	require.Equal(t, 1, s.fill(t.Context(), 1), "a queue that has no more is not waited for")
 
 	s = newSlots()
@@ -63,7 +63,9 @@ func TestStuckSlotIsNotFreedTwice(t *testing.T) {
 	p.held.overrule(jobs[0].ID, *jobs[0].AttemptedAt)
 	p.producer.JobFinish(jobs[0])
 	p.producer.JobFinish(jobs[1])
-	require.Equal(t, 1, p.producer.(*producer).slots.freeNow())
+	slots := &p.producer.(*producer).slots
+	require.Equal(t, 1, slots.freeNow())
+	require.Equal(t, 5, slots.total(5), "none of them runs any more")
 }
 
 // The process can wake itself while its listener waits for the server, which says nothing.

@@ -49,7 +49,7 @@ type watermarks struct {
 	claims    [lowestPriority + 1][]position // the last watermarkJobs that were claimed
 	slow      bool
 	late      lateIDs // for the next fetch
-	claimed   bool // since the last probe
+	claimed   bool    // since the last probe
 	probing   bool
 	nextProbe time.Time
 	windows   windows
@@ -217,7 +217,8 @@ func noRoom(late lateIDs, jobs []*rivertype.JobRow) lateIDs {
 			late[priority] = nil
 			continue
 		}
-		late[priority] = slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return slices.Contains(taken, id) })
+		slices.Sort(taken)
+		late[priority] = slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { _, took := slices.BinarySearch(taken, id); return took })
 	}
 	return late
 }
@@ -295,7 +296,7 @@ func (s *producer) probe(x *Executor, params *riverdriver.JobGetAvailableParams)
 	}
 	if outOfTime {
 		w.slow = true
-		w.windows.failed()
+		w.windows.failed(from)
 		return
 	}
 	if err != nil {

@@ -67,16 +67,21 @@ func (s *windows) passed(from *time.Time, took time.Duration) (whole time.Durati
 	return whole, true
 }
 
-// failed notes a look that was not over in time. The next one begins where it did, and is much smaller.
-func (s *windows) failed() {
+// failed notes a look that was not over in time. The next one on the way begins where it did and is much smaller, unless
+// there is nothing smaller: then the way goes on behind it.
+func (s *windows) failed(from *time.Time) {
 	switch {
 	case s.near:
 		s.near, s.nearWidth = false, windowLeast
+		return
 	case s.width == 0:
 		s.width = windowFirst
-	default:
+	case s.width > windowLeast:
 		s.width = max(s.width/8, windowLeast)
+	case from != nil:
+		s.to = *from
 	}
+	s.near, s.nearWidth = true, max(s.nearWidth, windowLeast)
 }
 
 // adapted returns the width after a look at a window of one width (0: everything).

@@ -74,10 +74,19 @@ func TestWindowsOfALongFront(t *testing.T) {
 
 	// A look that is cut off is done again, in parts.
 	width := s.width
-	s.failed()
-	require.Equal(t, max(width/8, windowLeast), s.width)
+	s.near, s.width = false, time.Minute
+	from, _ := s.window(f.newest)
+	s.failed(from)
+	require.Equal(t, time.Minute/8, s.width)
 	require.Zero(t, s.to)
-	s.width = width
+	require.True(t, s.near, "what lies next to the marks is looked at all the same")
+	s.failed(from)
+	require.False(t, s.near)
+	s.width = windowLeast
+	from, _ = s.window(f.newest)
+	s.failed(from)
+	require.Equal(t, *from, s.to, "nothing is smaller")
+	s = windows{width: width}
 
 	// Vacuum has been here.
 	f.perEntry = 0
