@@ -77,6 +77,9 @@ func (p *process) proceed() {
 // terminate tells the process to end, and waits for that.
 func (p *process) terminate() {
 	p.rig.t.Helper()
+	if !p.running() {
+		require.FailNow(p.rig.t, "a process ended by itself", "%s, with code %d, saying\n%s", p.id, p.cmd.ProcessState.ExitCode(), p.said(p.rig.t))
+	}
 	require.NoError(p.rig.t, syscall.Kill(p.cmd.Process.Pid, syscall.SIGTERM))
 	p.awaitEnd(patience)
 	p.rig.t.Logf("%s was told to end and did, with code %d", p.id, p.cmd.ProcessState.ExitCode())

@@ -66,6 +66,7 @@ func produceCommand(program *cmd.Program) *cobra.Command {
 			if p.client, err = program.Client(c.Context()); err != nil {
 				return err
 			}
+			fmt.Fprintln(os.Stderr, producesSays)
 			p.dice = rand.New(rand.NewPCG(p.seed, 0))
 			if p.abandon {
 				return p.leaveOpen(c.Context())
@@ -225,6 +226,9 @@ func (p *producer) enqueueGhosts(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, "SELECT towpath.enqueue($1)", ghostArgs{}.Kind())
 	return err
 }
+
+// producesSays is what the log of a producer says once it is connected and lives through what is done to Postgres.
+const producesSays = "connected and enqueueing"
 
 // openSays is what the log of an abandoning producer says.
 const openSays = "the transaction is open"

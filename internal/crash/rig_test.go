@@ -209,13 +209,16 @@ func (r *rig) awaitWorker(p *process) {
 	})
 }
 
-// startProducers starts producers, each with a seed of its own.
+// startProducers starts producers, each with a seed of its own, and waits until they enqueue.
 func (r *rig) startProducers(n int, args ...string) []*process {
 	r.t.Helper()
 	producers := make([]*process, n)
 	for i := range producers {
 		seed := strconv.FormatUint(r.dice.Uint64(), 10)
 		producers[i] = r.start(false, nil, append([]string{"produce", "--seed", seed}, args...)...)
+	}
+	for _, p := range producers {
+		r.await(patience, p.id+" enqueues", func(context.Context) (bool, error) { return strings.Contains(p.said(r.t), producesSays), nil })
 	}
 	return producers
 }

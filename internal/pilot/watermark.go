@@ -234,7 +234,7 @@ func (w *watermarks) keep(late lateIDs) {
 
 // addLate adds late ids that are not there yet. The caller holds the lock.
 func (w *watermarks) addLate(priority int, ids []int64) {
-	all := append(ids[:len(ids):len(ids)], w.late[priority]...)
+	all := append(slices.Clip(ids), w.late[priority]...)
 	slices.Sort(all)
 	w.late[priority] = slices.Compact(all)
 }
