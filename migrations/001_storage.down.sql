@@ -9,6 +9,7 @@ SELECT id, args, attempt, attempted_at, attempted_by, created_at, errors, finali
 FROM /* TEMPLATE: schema */job_history
 ON CONFLICT DO NOTHING;
 
+DROP FUNCTION /* TEMPLATE: schema */raise_fault, /* TEMPLATE: schema */shown(text), /* TEMPLATE: schema */shown(timestamptz), /* TEMPLATE: schema */pin_search_path, /* TEMPLATE: schema */schema_name;
 DROP TABLE /* TEMPLATE: schema */periodic_job;
 DROP TABLE /* TEMPLATE: schema */process;
 DROP SEQUENCE /* TEMPLATE: schema */process_epoch_seq;

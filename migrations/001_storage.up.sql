@@ -265,3 +265,65 @@ CREATE TABLE /* TEMPLATE: schema */periodic_job (
 COMMENT ON TABLE /* TEMPLATE: schema */periodic_job IS
     'River''s periodic jobs that have an id: when each runs next, so that a restart or a change of leader loses no run.';
 COMMENT ON COLUMN /* TEMPLATE: schema */periodic_job.updated_at IS 'When a leader last saw the job declared; one not seen for a day is forgotten.';
+
+--
+-- What the functions of the other migrations share
+--
+-- The name of the schema is part of River's notification channels. It is written into a function once, here, because
+-- at run time it could only be read from the catalog.
+DO $do$
+DECLARE
+    sch text;
+BEGIN
+    SELECT n.nspname INTO sch FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = '/* TEMPLATE: schema */river_job'::regclass;
+    EXECUTE format('CREATE FUNCTION %I.schema_name() RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN %L', sch, sch);
+END;
+$do$;
+COMMENT ON FUNCTION /* TEMPLATE: schema */schema_name() IS
+    'Internal: the schema that Towpath lives in, which is also the prefix of River''s notification channels.';
+
+-- Without a schema in the template, which is River's default, functions name their tables without one. They shall look for
+-- them where the migration was applied, and nowhere else. Each migration with functions ends with a call of this one.
+CREATE FUNCTION /* TEMPLATE: schema */pin_search_path() RETURNS void
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    f regprocedure;
+BEGIN
+    IF '/* TEMPLATE: schema */' = '' THEN
+        FOR f IN SELECT oid FROM pg_catalog.pg_proc
+            WHERE pronamespace = /* TEMPLATE: schema */schema_name()::regnamespace AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)
+        LOOP
+            EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, %I, pg_temp', f, /* TEMPLATE: schema */schema_name());
+        END LOOP;
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION /* TEMPLATE: schema */pin_search_path() IS 'Internal: points functions at this schema where they were made without its name.';
+
+CREATE FUNCTION /* TEMPLATE: schema */shown(value text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN '"' || CASE WHEN char_length(value) > 64 THEN left(value, 64) || '…' ELSE value END || '"';
+COMMENT ON FUNCTION /* TEMPLATE: schema */shown(text) IS
+    'Internal: a value as error messages quote it, cut after 64 characters.';
+
+CREATE FUNCTION /* TEMPLATE: schema */shown(value timestamptz) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN isfinite(value) THEN to_char(value AT TIME ZONE 'UTC', 'FMYYYY-MM-DD"T"HH24:MI:SS"Z"') ELSE value::text END;
+COMMENT ON FUNCTION /* TEMPLATE: schema */shown(timestamptz) IS 'Internal: a time as error messages show it, in UTC.';
+
+CREATE FUNCTION /* TEMPLATE: schema */raise_fault(fault text[], detail text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', COLUMN = fault[1], MESSAGE = fault[2], DETAIL = replace(detail, '%s', fault[1]),
+        HINT = upper(left(fault[3], 1)) || substr(fault[3], 2) || CASE WHEN fault[3] LIKE '%.' THEN '' ELSE '.' END;
+END;
+$$;
+COMMENT ON FUNCTION /* TEMPLATE: schema */raise_fault(text[], text) IS
+    'Internal: raises a fault, which is what the checks return: the parameter, the message and the hint. In detail %s stands for the parameter.';
+
+REVOKE ALL ON FUNCTION
+    /* TEMPLATE: schema */schema_name, /* TEMPLATE: schema */pin_search_path, /* TEMPLATE: schema */shown(text), /* TEMPLATE: schema */shown(timestamptz), /* TEMPLATE: schema */raise_fault
+FROM PUBLIC;

@@ -6,39 +6,6 @@
 --
 -- Locks: new functions only.
 
--- The name of the schema is part of River's notification channels. It is written into a function once, here, because
--- at run time it could only be read from the catalog.
-DO $do$
-DECLARE
-    sch text;
-BEGIN
-    SELECT n.nspname INTO sch FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid = '/* TEMPLATE: schema */river_job'::regclass;
-    EXECUTE format('CREATE FUNCTION %I.schema_name() RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN %L', sch, sch);
-END;
-$do$;
-COMMENT ON FUNCTION /* TEMPLATE: schema */schema_name() IS
-    'Internal: the schema that Towpath lives in, which is also the prefix of River''s notification channels.';
-
--- Without a schema in the template, which is River's default, functions name their tables without one. They shall look for
--- them where the migration was applied, and nowhere else. Each migration with functions ends with a call of this one.
-CREATE FUNCTION /* TEMPLATE: schema */pin_search_path() RETURNS void
-    LANGUAGE plpgsql
-AS $$
-DECLARE
-    f regprocedure;
-BEGIN
-    IF '/* TEMPLATE: schema */' = '' THEN
-        FOR f IN SELECT oid FROM pg_catalog.pg_proc
-            WHERE pronamespace = /* TEMPLATE: schema */schema_name()::regnamespace AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)
-        LOOP
-            EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, %I, pg_temp', f, /* TEMPLATE: schema */schema_name());
-        END LOOP;
-    END IF;
-END;
-$$;
-COMMENT ON FUNCTION /* TEMPLATE: schema */pin_search_path() IS 'Internal: points functions at this schema where they were made without its name.';
-
 --
 -- Checks
 --
@@ -46,17 +13,6 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */pin_search_path() IS 'Internal: points
 -- expression have no subqueries, so that Postgres writes them out in place: checking a job costs about two microseconds.
 -- The internal functions set no search_path: only enqueue and enqueue_many call them, which do.
 --
-CREATE FUNCTION /* TEMPLATE: schema */shown(value text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN '"' || CASE WHEN char_length(value) > 64 THEN left(value, 64) || '…' ELSE value END || '"';
-COMMENT ON FUNCTION /* TEMPLATE: schema */shown(text) IS
-    'Internal: a value as error messages quote it, cut after 64 characters.';
-
-CREATE FUNCTION /* TEMPLATE: schema */shown(value timestamptz) RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN CASE WHEN isfinite(value) THEN to_char(value AT TIME ZONE 'UTC', 'FMYYYY-MM-DD"T"HH24:MI:SS"Z"') ELSE value::text END;
-COMMENT ON FUNCTION /* TEMPLATE: schema */shown(timestamptz) IS 'Internal: a time as error messages show it, in UTC.';
-
 CREATE FUNCTION /* TEMPLATE: schema */tags_fault(tags text[]) RETURNS text[]
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 AS $$
@@ -75,6 +31,15 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */tags_fault(text[]) IS 'Internal: what is wrong with the tags of a job, or NULL.';
+
+CREATE FUNCTION /* TEMPLATE: schema */args_fault(kind text, args json) RETURNS text[]
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+AS $$
+BEGIN
+    RETURN NULL; -- until 017, which knows schemas of kinds
+END;
+$$;
+COMMENT ON FUNCTION /* TEMPLATE: schema */args_fault(text, json) IS 'Internal: why args do not fit the schema of a kind that is checked, or NULL.';
 
 CREATE FUNCTION /* TEMPLATE: schema */job_fault(kind text, args json, queue text, priority integer, scheduled_at timestamptz,
     max_attempts integer, tags text[], metadata json) RETURNS text[]
@@ -110,6 +75,7 @@ CREATE FUNCTION /* TEMPLATE: schema */job_fault(kind text, args json, queue text
                 AND octet_length(array_to_string(tags, ',')) <= 255
                 AND cardinality(string_to_array(array_to_string(tags, ','), ',')) = cardinality(tags))
             THEN /* TEMPLATE: schema */tags_fault(tags)
+        ELSE /* TEMPLATE: schema */args_fault(kind, args)
     END;
 COMMENT ON FUNCTION /* TEMPLATE: schema */job_fault(text, json, text, integer, timestamptz, integer, text[], json) IS
     'Internal: what is wrong with a job as River''s client and its tables see it, or NULL.';
@@ -349,8 +315,7 @@ BEGIN
             unique_exclude_kind);
     END IF;
     IF fault IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = fault[2], HINT = fault[3], COLUMN = fault[1],
-            DETAIL = format('Parameter %s of enqueue.', fault[1]);
+        PERFORM /* TEMPLATE: schema */raise_fault(fault, 'Parameter %s of enqueue.');
     END IF;
 
     -- The statement gets values only: with expressions over its parameters Postgres would plan it anew for every call.
@@ -385,16 +350,6 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */enqueue IS
     'Inserts a job in the transaction of the caller, as River''s client does, and returns its id and state. skipped is true when an equal unique job was there: then id and state are that one''s and nothing was inserted. '
     'scheduled_at: not to start before; NULL or the past means now. unique_key: at most one job of the kind and key. unique_by_args, unique_args (dotted fields), unique_period, unique_queue, unique_states, unique_exclude_kind: as UniqueOpts of River, with equal keys; by args the spelling of numbers counts (2.5 is not 2.50). '
     'args and metadata are JSON objects, args of up to 64 KiB.';
-
-CREATE FUNCTION /* TEMPLATE: schema */refuse_job(n bigint, fault text[]) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE
-AS $$
-BEGIN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = fault[2], HINT = fault[3], COLUMN = fault[1],
-        DETAIL = format('Parameter %s of job %s.', fault[1], n);
-END;
-$$;
-COMMENT ON FUNCTION /* TEMPLATE: schema */refuse_job(bigint, text[]) IS 'Internal: raises what is wrong with the n-th job of enqueue_many.';
 
 CREATE FUNCTION /* TEMPLATE: schema */enqueue_many(jobs json, OUT id bigint, OUT state text, OUT skipped boolean) RETURNS SETOF record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -458,8 +413,8 @@ BEGIN
                 CASE WHEN scheduled_at > moment THEN 'scheduled' ELSE 'available' END::/* TEMPLATE: schema */river_job_state, tags
             FROM raw
             WHERE CASE WHEN /* TEMPLATE: schema */job_fault(kind, args, queue, priority, scheduled_at, max_attempts, tags, metadata) IS NULL THEN true
-                ELSE /* TEMPLATE: schema */refuse_job(n, /* TEMPLATE: schema */job_fault(kind, args, queue, priority, scheduled_at, max_attempts, tags,
-                    metadata)) END
+                ELSE /* TEMPLATE: schema */raise_fault(/* TEMPLATE: schema */job_fault(kind, args, queue, priority, scheduled_at, max_attempts, tags, metadata),
+                    'Parameter %s of job ' || n || '.') END
             RETURNING job.id, job.state, job.queue, job.scheduled_at
         )
         SELECT array_agg(inserted.id), array_agg(inserted.state::text), array_agg(CASE WHEN inserted.state = 'available' THEN inserted.queue
@@ -520,8 +475,7 @@ BEGIN
     LEFT JOIN inserted mine ON mine.id = given.new_id
     LEFT JOIN inserted other ON other.unique_key = given.key AND given.key IS NOT NULL;
     IF fault IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = fault[2], HINT = fault[3], COLUMN = fault[1],
-            DETAIL = format('Parameter %s of job %s.', fault[1], fault[4]);
+        PERFORM /* TEMPLATE: schema */raise_fault(fault, 'Parameter %s of job ' || fault[4] || '.');
     END IF;
 
     PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.river_insert', '{"queue": "' || name || '"}') FROM unnest(queues) name;
@@ -532,10 +486,9 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */enqueue_many IS
     'Inserts up to 50,000 jobs at once, in the transaction of the caller. jobs is a JSON array of objects whose properties are the parameters of enqueue. Returns one row a job, in the order of the array, as enqueue does; all are inserted or none.';
 
 REVOKE ALL ON FUNCTION
-    /* TEMPLATE: schema */schema_name, /* TEMPLATE: schema */pin_search_path, /* TEMPLATE: schema */shown(text), /* TEMPLATE: schema */shown(timestamptz),
-    /* TEMPLATE: schema */tags_fault, /* TEMPLATE: schema */job_fault, /* TEMPLATE: schema */unique_fault,
+    /* TEMPLATE: schema */tags_fault, /* TEMPLATE: schema */args_fault, /* TEMPLATE: schema */job_fault, /* TEMPLATE: schema */unique_fault,
     /* TEMPLATE: schema */go_string, /* TEMPLATE: schema */go_key, /* TEMPLATE: schema */go_json, /* TEMPLATE: schema */go_value,
     /* TEMPLATE: schema */go_object, /* TEMPLATE: schema */go_fields, /* TEMPLATE: schema */job_unique_key, /* TEMPLATE: schema */unique_mask,
-    /* TEMPLATE: schema */due_soon, /* TEMPLATE: schema */refuse_job, /* TEMPLATE: schema */enqueue, /* TEMPLATE: schema */enqueue_many
+    /* TEMPLATE: schema */due_soon, /* TEMPLATE: schema */enqueue, /* TEMPLATE: schema */enqueue_many
 FROM PUBLIC;
 SELECT /* TEMPLATE: schema */pin_search_path();

@@ -78,8 +78,7 @@ BEGIN
     definition := /* TEMPLATE: schema */full_definition(coalesce(definition, '{}'));
     fault := /* TEMPLATE: schema */definition_fault(schedule, definition);
     IF fault IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = fault[2], HINT = upper(left(fault[3], 1)) || substr(fault[3], 2), COLUMN = fault[1],
-            DETAIL = format('Field %s of schedule %s.', fault[1], coalesce(/* TEMPLATE: schema */shown(schedule), 'NULL'));
+        PERFORM /* TEMPLATE: schema */raise_fault(fault, 'Field %s of schedule ' || coalesce(/* TEMPLATE: schema */shown(schedule), 'NULL') || '.');
     END IF;
     SELECT * INTO old FROM /* TEMPLATE: schema */schedule s WHERE s.name = define_schedule.schedule FOR UPDATE;
     done := /* TEMPLATE: schema */schedule_write(schedule, old.code, definition);
@@ -219,7 +218,8 @@ BEGIN
     LOOP
         fault := /* TEMPLATE: schema */definition_fault(item.name, item.code);
         IF fault IS NOT NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'schedule ' || /* TEMPLATE: schema */shown(item.name) || ': ' || fault[2], HINT = fault[3], COLUMN = fault[1];
+            fault[2] := 'schedule ' || /* TEMPLATE: schema */shown(item.name) || ': ' || fault[2];
+            PERFORM /* TEMPLATE: schema */raise_fault(fault, 'Field %s of schedule ' || /* TEMPLATE: schema */shown(item.name) || '.');
         END IF;
         IF /* TEMPLATE: schema */schedule_write(item.name, item.code, item.edited) THEN
             UPDATE /* TEMPLATE: schema */schedule s SET code_at = clock_timestamp() WHERE s.name = item.name;

@@ -113,7 +113,7 @@ BEGIN
         WHEN to_at > clock_timestamp() THEN ARRAY['to_at', 'to_at ' || /* TEMPLATE: schema */shown(to_at) || ' is in the future', 'A backfill is for ticks that have passed; the others come by themselves.']
         WHEN at_once NOT BETWEEN 1 AND 1000 THEN ARRAY['at_once', 'at_once ' || at_once || ' must be from 1 to 1000', 'It says how many of the runs may be unfinished at the same time.'] END;
     IF fault IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = fault[2], HINT = fault[3], COLUMN = fault[1];
+        PERFORM /* TEMPLATE: schema */raise_fault(fault, 'Parameter %s of backfill_schedule.');
     END IF;
     INSERT INTO /* TEMPLATE: schema */schedule_backfill AS b (schedule, from_at, to_at, at_once, after, created_by)
         VALUES (old.name, backfill_schedule.from_at, backfill_schedule.to_at, coalesce(backfill_schedule.at_once, 1), backfill_schedule.from_at - interval '1 microsecond',

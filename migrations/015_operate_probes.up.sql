@@ -192,8 +192,7 @@ BEGIN
     definition := /* TEMPLATE: schema */full_probe(coalesce(definition, '{}'));
     fault := /* TEMPLATE: schema */probe_fault(probe, definition);
     IF fault IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = fault[2], HINT = upper(left(fault[3], 1)) || substr(fault[3], 2) || '.', COLUMN = fault[1],
-            DETAIL = format('Field %s of probe %s.', fault[1], coalesce(/* TEMPLATE: schema */shown(probe), 'NULL'));
+        PERFORM /* TEMPLATE: schema */raise_fault(fault, 'Field %s of probe ' || coalesce(/* TEMPLATE: schema */shown(probe), 'NULL') || '.');
     END IF;
     SELECT * INTO old FROM /* TEMPLATE: schema */probe p WHERE p.name = define_probe.probe FOR UPDATE;
     done := /* TEMPLATE: schema */probe_write(probe, old.code, definition);

@@ -19,7 +19,8 @@ BEGIN
     LOOP
         fault := /* TEMPLATE: schema */probe_fault(item.name, item.code);
         IF fault IS NOT NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'probe ' || /* TEMPLATE: schema */shown(item.name) || ': ' || fault[2], HINT = fault[3], COLUMN = fault[1];
+            fault[2] := 'probe ' || /* TEMPLATE: schema */shown(item.name) || ': ' || fault[2];
+            PERFORM /* TEMPLATE: schema */raise_fault(fault, 'Field %s of probe ' || /* TEMPLATE: schema */shown(item.name) || '.');
         END IF;
         IF /* TEMPLATE: schema */probe_write(item.name, item.code, item.edited) THEN
             UPDATE /* TEMPLATE: schema */probe p SET code_at = clock_timestamp() WHERE p.name = item.name;

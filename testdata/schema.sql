@@ -808,11 +808,11 @@ CREATE FUNCTION towpath.put_schedule(schedule text, expression text, kind text, 
 
 CREATE FUNCTION towpath.queues_now() RETURNS TABLE(queue text, available bigint, scheduled bigint, retryable bigint, running bigint, pending bigint, counted_at timestamp with time zone, oldest interval, started_per_minute double precision, finished_per_minute double precision, processes bigint, slots bigint, paused_at timestamp with time zone, paused_by text) LANGUAGE plpgsql SECURITY DEFINER AS $$ … $$;
 
+CREATE FUNCTION towpath.raise_fault(fault text[], detail text) RETURNS boolean LANGUAGE plpgsql AS $$ … $$;
+
 CREATE FUNCTION towpath.read_expression(expression text, OUT fault text[], OUT shortest double precision) RETURNS record LANGUAGE plpgsql AS $$ … $$;
 
 CREATE FUNCTION towpath.refresh_queue_depth() RETURNS boolean LANGUAGE plpgsql AS $$ … $$;
-
-CREATE FUNCTION towpath.refuse_job(n bigint, fault text[]) RETURNS boolean LANGUAGE plpgsql AS $$ … $$;
 
 CREATE FUNCTION towpath.resume_check(name text, OUT changed boolean) RETURNS boolean LANGUAGE sql SECURITY DEFINER AS $$ … $$;
 

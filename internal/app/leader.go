@@ -15,6 +15,8 @@ import (
 const (
 	// leaderEvery is how often a process that waits for a leader looks for one.
 	leaderEvery = 5 * time.Second
+	// leaderRest is how often the leader itself does.
+	leaderRest = 15 * time.Second
 	// leaderPatience is how long there may be none: a change of leaders takes up to 15 seconds.
 	leaderPatience = 20 * time.Second
 )
@@ -57,6 +59,9 @@ type leaderWatch struct {
 }
 
 func (w *leaderWatch) look(ctx context.Context) {
+	if w.known == w.app.runner.Client().ID() && time.Since(w.since) < leaderRest {
+		return
+	}
 	leader, there, err := store.FindLeader(ctx, w.app.pool)
 	if err != nil {
 		return // readiness says that the database is away
