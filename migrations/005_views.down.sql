@@ -1,4 +1,6 @@
 -- Takes the views away.
+--
+-- Locks: ACCESS EXCLUSIVE on the tables and views that go, once those who use them are done.
 DROP VIEW /* TEMPLATE: schema */queues, /* TEMPLATE: schema */kinds;
 DROP FUNCTION /* TEMPLATE: schema */queues_now, /* TEMPLATE: schema */kinds_since, /* TEMPLATE: schema */refresh_queue_depth;
 DROP VIEW /* TEMPLATE: schema */pauses, /* TEMPLATE: schema */fleet, /* TEMPLATE: schema */leader, /* TEMPLATE: schema */processes;

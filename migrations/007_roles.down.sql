@@ -1,4 +1,6 @@
 -- Takes the rights away. The roles stay: other databases of the server may use them.
+--
+-- Locks: rows of the catalog only.
 DO $do$
 DECLARE
     sch constant text := quote_ident(/* TEMPLATE: schema */schema_name());

@@ -1,4 +1,6 @@
 -- Takes away the schemas of kinds.
+--
+-- Locks: ACCESS EXCLUSIVE on the tables and views that go, once those who use them are done.
 CREATE OR REPLACE FUNCTION /* TEMPLATE: schema */args_fault(kind text, args json) RETURNS text[]
     LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $$

@@ -36,6 +36,19 @@ func TestEverythingHasAComment(t *testing.T) {
 		"without COMMENT ON")
 }
 
+// Who applies a migration, or takes it back, reads at its head whom that keeps waiting.
+func TestEveryMigrationSaysWhatItLocks(t *testing.T) {
+	t.Parallel()
+	files, err := fs.Glob(migrations.FS(), "migration/"+migrations.Line+"/*.sql")
+	require.NoError(t, err)
+	require.Len(t, files, 2*versions(t))
+	for _, file := range files {
+		text, err := fs.ReadFile(migrations.FS(), file)
+		require.NoError(t, err)
+		require.Contains(t, string(text), "\n-- Locks: ", file)
+	}
+}
+
 func migrator(t *testing.T, pool *pgxpool.Pool, line, schema string) *rivermigrate.Migrator[pgx.Tx] {
 	t.Helper()
 	m, err := rivermigrate.New(driver.New(pool), &rivermigrate.Config{Line: line, Schema: schema})

@@ -209,9 +209,10 @@ func (s *Server) bootstrap(ctx context.Context, conn *pgx.Conn) error {
 		statements = append(statements, `CREATE ROLE `+role)
 	}
 	// Its rights are set each time: an older build may have made it with fewer. Passwords are letters and digits of our
-	// own making.
+	// own making. The schema of the role's name is Towpath's, where tables of an application have no business.
 	statements = append(statements,
 		`ALTER ROLE `+role+` LOGIN CREATEDB CREATEROLE`,
+		`ALTER ROLE `+role+` SET search_path = public`,
 		`ALTER ROLE `+role+` PASSWORD '`+s.Password+`'`,
 		`ALTER ROLE `+superuser+` PASSWORD '`+s.SuperPassword+`'`)
 	if !hasDatabase {

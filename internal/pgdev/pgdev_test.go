@@ -32,6 +32,7 @@ func TestStartGivesAPlainOwner(t *testing.T) {
 		FROM pg_roles WHERE rolname = current_user`))
 	require.Equal(t, "towpath", query[string](t, server.URL(),
 		`SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'towpath'`))
+	require.Equal(t, "public", query[string](t, server.URL(), `SHOW search_path`), "an application's tables do not land in Towpath's schema")
 	for _, address := range []string{server.SuperURL(), server.SuperSocketURL()} {
 		require.True(t, query[bool](t, address, `SELECT rolsuper FROM pg_roles WHERE rolname = current_user`))
 	}
