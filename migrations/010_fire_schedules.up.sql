@@ -193,7 +193,7 @@ BEGIN
     END IF;
     UPDATE /* TEMPLATE: schema */deployment d SET applied = d.fingerprint = holder.fingerprint WHERE d.what = note_deployment.what AND d.application = note_deployment.application;
     DELETE FROM /* TEMPLATE: schema */deployment d WHERE d.seen_at < moment - interval '30 days';
-    INSERT INTO /* TEMPLATE: schema */audit (action, target, details) VALUES ('deploy_' || what, what || ' of ' || application,
+    PERFORM /* TEMPLATE: schema */audit_action('deploy_' || what, what || ' of ' || application,
         jsonb_build_object('version', holder.version, what, (SELECT count(*) FROM jsonb_object_keys(holder.definitions))));
     RETURN holder.definitions;
 END;

@@ -343,8 +343,8 @@ BEGIN
         notifiers = CASE WHEN put_alert_rule.notifiers IS NULL THEN r.notifiers ELSE excluded.notifiers END,
         every_notifier = CASE WHEN put_alert_rule.notifiers IS NULL THEN r.every_notifier ELSE excluded.every_notifier END,
         updated_at = now(), updated_by = actor;
-    INSERT INTO /* TEMPLATE: schema */audit (action, target, details) VALUES ('put_alert_rule', 'alert rule ' || name,
-        jsonb_strip_nulls(jsonb_build_object('threshold', threshold, 'after', after, 'severity', severity, 'reminder', reminder, 'notifiers', notifiers, 'enabled', enabled)));
+    PERFORM /* TEMPLATE: schema */audit_action('put_alert_rule', 'alert rule ' || name,
+        jsonb_build_object('threshold', threshold, 'after', after, 'severity', severity, 'reminder', reminder, 'notifiers', notifiers, 'enabled', enabled));
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */put_alert_rule(text, double precision, interval, text, interval, text[], boolean) IS
@@ -359,7 +359,7 @@ BEGIN
     DELETE FROM /* TEMPLATE: schema */alert_rule r WHERE r.name = revert_alert_rule.name;
     changed := FOUND;
     IF changed THEN
-        INSERT INTO /* TEMPLATE: schema */audit (action, target) VALUES ('revert_alert_rule', 'alert rule ' || name);
+        PERFORM /* TEMPLATE: schema */audit_action('revert_alert_rule', 'alert rule ' || name, '{}');
     END IF;
 END;
 $$;
@@ -388,7 +388,7 @@ BEGIN
     INSERT INTO /* TEMPLATE: schema */alert_silence (rule, subject, reason, author, ends_at)
     VALUES (silence.rule, silence.subject, coalesce(silence.reason, ''), /* TEMPLATE: schema */acting(), silence.until)
     RETURNING id INTO made;
-    INSERT INTO /* TEMPLATE: schema */audit (action, target, details) VALUES ('silence', 'silence ' || made,
+    PERFORM /* TEMPLATE: schema */audit_action('silence', 'silence ' || made,
         jsonb_build_object('rule', rule, 'subject', subject, 'until', until, 'reason', reason));
     RETURN made;
 END;
@@ -410,7 +410,7 @@ BEGIN
     WHERE s.id = end_silence.id AND s.ends_at > now();
     changed := FOUND;
     IF changed THEN
-        INSERT INTO /* TEMPLATE: schema */audit (action, target) VALUES ('end_silence', 'silence ' || id);
+        PERFORM /* TEMPLATE: schema */audit_action('end_silence', 'silence ' || id, '{}');
     END IF;
 END;
 $$;

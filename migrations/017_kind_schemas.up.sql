@@ -147,7 +147,7 @@ BEGIN
     changed := was <> coalesce(check_kind.checked, true);
     IF changed THEN
         UPDATE /* TEMPLATE: schema */kind_schema k SET checked = NOT was WHERE k.kind = check_kind.kind;
-        INSERT INTO /* TEMPLATE: schema */audit (action, target, details) VALUES ('check_kind', 'kind ' || check_kind.kind, jsonb_build_object('checked', NOT was));
+        PERFORM /* TEMPLATE: schema */audit_action('check_kind', 'kind ' || check_kind.kind, jsonb_build_object('checked', NOT was));
     END IF;
 END;
 $$;
