@@ -275,13 +275,16 @@ func TestTwoEvaluatorsAtOnce(t *testing.T) {
 	}
 }
 
-// An evaluator that was away for long and comes back with what it saw then changes nothing.
+// An evaluator that was away for long and comes back with what it saw then, and with the message that was due then,
+// changes nothing and sends nothing.
 func TestStaleEvaluatorChangesNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.putWeekly()
 	r.setWeekly("missed")
 	stalled, other := r.evaluator("slack"), r.evaluator("slack")
+	r.round(other)
+	r.pass(10 * time.Second)
 	saw, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	alert.BeforeSave(stalled, func() {
@@ -296,18 +299,24 @@ func TestStaleEvaluatorChangesNothing(t *testing.T) {
 		done <- err
 	}()
 	<-saw
+	firing, resolved := "slack firing schedule_missed "+weekly+" -1", "slack resolved schedule_missed "+weekly+" 1"
 	r.round(other)
-	r.pass(10 * time.Second)
-	r.round(other)
+	require.Equal(t, firing, r.sent())
 	r.setWeekly("ok")
 	r.round(other)
 	close(goOn)
 	require.NoError(t, <-done)
+	require.Equal(t, firing, r.sent(), "told by one of them")
 	require.Equal(t, "schedule_missed "+weekly+" firing; schedule_missed "+weekly+" resolved", r.states())
+	require.Equal(t, "resolved", one[string](t, r.pool, `SELECT state FROM towpath.alerts`))
+	r.pass(10 * time.Second)
+	r.round(stalled)
+	r.round(other)
+	require.Equal(t, firing+"; "+resolved, r.sent())
 }
 
 // The connection of an evaluator is cut while it writes: nothing is half done, and the next one does it once.
-func TestKilledWhileItWrites(t *testing.T) {
+func TestCutWhileItWrites(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.putWeekly()

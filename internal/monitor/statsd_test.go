@@ -101,18 +101,51 @@ func TestStatsDPackets(t *testing.T) {
 	require.Equal(t, 2*n, lines)
 }
 
-// Nobody waits for an agent that is not there, or an address that means nothing.
+// Nobody waits: not while nothing is sent at all, and not for an address that means nothing. What is dropped is counted.
 func TestStatsDNeverBlocks(t *testing.T) {
 	t.Parallel()
+	const n = 200_000 // far more than fits
 	job := &rivertype.JobRow{Queue: "q", Kind: "k"}
-	for _, address := range []string{"127.0.0.1:1", "no-such-host.invalid:8125"} {
-		s := emitter(t, address, false)
-		for range 200_000 { // far more than fits
-			s.AttemptBegan(job)
+	flood := func(t *testing.T, s *monitor.StatsD) {
+		t.Helper()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range n {
+				s.AttemptBegan(job)
+			}
+		}()
+		select {
+		case <-done:
+		case <-time.After(patience):
+			require.FailNow(t, "it waits")
 		}
-		s.Stop()
-		require.Positive(t, s.Dropped(), address)
 	}
+	t.Run("NothingIsSent", func(t *testing.T) {
+		t.Parallel()
+		s := monitor.NewStatsD("127.0.0.1:1", false, testLogger) // never started, as if its goroutine hung
+		flood(t, s)
+		const packet = 1433 / len("towpath.q.k.prerun:1|c\n") // messages
+		kept := n - int(s.Dropped())                          //nolint:gosec // not so many
+		require.GreaterOrEqual(t, kept, 256*packet, "256 packets wait")
+		require.LessOrEqual(t, kept, 257*packet, "and one that is not full yet")
+	})
+	t.Run("NoSuchHost", func(t *testing.T) {
+		t.Parallel()
+		s := emitter(t, "no-such-host.invalid:8125", false)
+		flood(t, s)
+		s.Stop()
+		require.EqualValues(t, n, s.Dropped(), "all of them")
+	})
+	t.Run("NobodyListens", func(t *testing.T) {
+		t.Parallel()
+		s := emitter(t, "127.0.0.1:1", false)
+		eventually(t, func() bool {
+			s.AttemptBegan(job)
+			return s.Dropped() > 0
+		}, "a packet is refused, of which the next one is told")
+		s.Stop()
+	})
 }
 
 // installCarbon says where the programs of TestStatsDAndGraphite come from.
