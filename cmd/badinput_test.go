@@ -34,6 +34,7 @@ func TestEnqueueRefusesBadInput(t *testing.T) {
 		}
 		return 0, stderr.String()
 	}
+	var noFlags []string // the cases that no command line can be written for
 	for _, test := range badinput.Cases {
 		t.Run(test.Name, func(t *testing.T) {
 			job := map[string]any{"kind": "mail.send"}
@@ -48,6 +49,7 @@ func TestEnqueueRefusesBadInput(t *testing.T) {
 
 			args, ok := asFlags(t, job)
 			if !ok {
+				noFlags = append(noFlags, test.Name)
 				return
 			}
 			code, said = enqueue("", args...)
@@ -56,6 +58,7 @@ func TestEnqueueRefusesBadInput(t *testing.T) {
 			require.Contains(t, said, test.Hint)
 		})
 	}
+	require.Equal(t, []string{"NoKind", "NullTag"}, noFlags, "all others are tried by flags as well")
 	code, said := enqueue("", "mail.send", "{nope")
 	require.Equal(t, 2, code)
 	require.True(t, strings.HasPrefix(said, "towpath: "+badinput.NoJSON), said)
