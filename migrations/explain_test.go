@@ -30,43 +30,13 @@ const (
 	inTime = 50 * time.Millisecond
 )
 
-// fill makes a busy queue: finished jobs of three days, a tenth of them as many waiting ones, some that run, counters.
+// fill makes a busy queue, in which a tenth as many jobs wait as have finished, and a process that leads.
 func fill(t *testing.T, pool *pgxpool.Pool, finished int) {
 	t.Helper()
-	exec(t, pool, `DO $$ DECLARE s text; day timestamptz := date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
-		BEGIN
-			FOREACH s IN ARRAY '{completed,cancelled,discarded}'::text[] LOOP
-				FOR i IN 1..3 LOOP
-					EXECUTE format('CREATE TABLE towpath.job_history_%s_past%s PARTITION OF towpath.job_history_%s FOR VALUES FROM (%L) TO (%L)',
-						s, i, s, day - i * interval '1 day', day - (i - 1) * interval '1 day');
-				END LOOP;
-			END LOOP;
-		END $$`)
-	failed := `CASE WHEN i % 50 = 0 THEN ARRAY[jsonb_build_object('at', at, 'attempt', 1, 'error', 'connect to 10.0.0.' || i % 250 || ': refused')] END`
-	exec(t, pool, `INSERT INTO towpath.job_history (id, args, attempt, attempted_at, attempted_by, created_at, errors, finalized_at, kind, max_attempts,
-			metadata, priority, queue, state, scheduled_at, tags, archived_at)
-		SELECT nextval('towpath.river_job_id_seq'), jsonb_build_object('customer', i % 1000), 1, at, '{host}', at, `+failed+`, at, 'kind.' || i % 20, 25, '{}', 1,
-			(ARRAY['default', 'mail', 'slow'])[1 + i % 3],
-			(CASE WHEN i % 50 = 0 THEN 'discarded' WHEN i % 100 = 1 THEN 'cancelled' ELSE 'completed' END)::towpath.river_job_state, at, '{abc}', at
-		FROM (SELECT i, now() - interval '2 days' * (1 - i / $1::float8) AS at FROM generate_series(1, $1) i) x`, finished)
-	exec(t, pool, `INSERT INTO towpath.river_job (args, attempt, errors, kind, max_attempts, priority, queue, state, scheduled_at, tags)
-		SELECT jsonb_build_object('customer', i % 1000), 1, `+failed+`, 'kind.' || i % 20, 25, 1 + i % 4, (ARRAY['default', 'mail', 'slow'])[1 + i % 3],
-			(CASE i % 10 WHEN 0 THEN 'retryable' WHEN 1 THEN 'scheduled' ELSE 'available' END)::towpath.river_job_state,
-			at + CASE WHEN i % 10 < 2 THEN interval '1 day' ELSE '0' END, '{abc}'
-		FROM (SELECT i, now() - interval '1 hour' * (1 - i / $1::float8) AS at FROM generate_series(1, $1) i) x`, finished/10)
-	exec(t, pool, `INSERT INTO towpath.river_job (args, attempt, attempted_at, attempted_by, kind, max_attempts, queue, state)
-		SELECT '{}', 1, now(), '{a}', 'kind.' || i % 20, 25, 'default', 'running' FROM generate_series(1, 200) i`)
-	exec(t, pool, `INSERT INTO towpath.counter_minute
-		SELECT m, 'default', 'kind.' || k, e, b, 10, 1
-		FROM generate_series(date_trunc('minute', now()) - interval '2 days', now(), interval '1 minute') m, generate_series(0, 19) k,
-			unnest('{started,completed}'::text[]) e, generate_series(3, 4) b`)
 	process(t, pool, "a", `{"default": 200, "mail": 100}`, "kind.0", "kind.1")
 	lead(t, pool, "a")
-	exec(t, pool, `INSERT INTO towpath.river_queue (name) VALUES ('default'), ('mail'), ('slow')`)
-	exec(t, pool, `VACUUM ANALYZE towpath.river_job`)
-	exec(t, pool, `VACUUM ANALYZE towpath.job_history`)
-	exec(t, pool, `ANALYZE towpath.counter_minute`)
-	require.True(t, one[bool](t, pool, `SELECT towpath.refresh_queue_depth()`))
+	testdb.Fill(t, pool, finished, finished/10)
+	require.EqualValues(t, finished/10+200, one[int64](t, pool, `SELECT sum(n)::bigint FROM towpath.queue_depth`))
 }
 
 // No question that people ask all day reads a big table from end to end.
