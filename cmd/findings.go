@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/towpath/towpath/internal/config"
@@ -39,9 +40,9 @@ const deadFor = 15 * time.Minute
 // A check looks for one sort of findings. Whoever has something new to find adds a check to checks.
 type check func(ctx context.Context, db store.DB, seen *overview, limits limits) ([]finding, error)
 
-var checks = []check{checkProcesses, checkQueues, checkKinds, checkAlerts}
+var checks = []check{checkProcesses, checkQueues, checkKinds}
 
-// findings runs all checks over what has been read.
+// findings runs all checks over what has been read, and adds what fires.
 func findings(ctx context.Context, db store.DB, seen *overview, limits limits) ([]finding, error) {
 	all := []finding{}
 	for _, look := range checks {
@@ -51,14 +52,14 @@ func findings(ctx context.Context, db store.DB, seen *overview, limits limits) (
 		}
 		all = append(all, found...)
 	}
-	return all, nil
+	return addAlerts(all, seen), nil
 }
 
 func checkProcesses(_ context.Context, _ store.DB, seen *overview, _ limits) ([]finding, error) {
 	var found []finding
 	live := 0
 	for _, process := range seen.processes {
-		name := fmt.Sprintf("%s pid %d", process.Host, process.PID)
+		name := process.name()
 		switch process.Status {
 		case "live":
 			live++
@@ -138,15 +139,28 @@ func checkKinds(_ context.Context, _ store.DB, seen *overview, limits limits) ([
 	return found, nil
 }
 
-// checkAlerts finds what fires, as a problem unless it is silenced or for information.
-func checkAlerts(_ context.Context, _ store.DB, seen *overview, _ limits) ([]finding, error) {
-	var found []finding
+// ruleOf is the rule whose alert tells of the same trouble as a finding with the code, about the same queue, kind, process
+// or leader.
+var ruleOf = map[string]string{
+	"no_process": "no_leader", "no_leader": "no_leader", "dead_process": "process_gone", "silent_process": "process_gone",
+	"queue_without_process": "queue_old", "old_job": "queue_old", "failing_kind": "kind_failing",
+}
+
+// addAlerts adds what fires to what the checks have found: to the finding that names the trouble already, else as a finding
+// of its own, which is a problem unless it is silenced or for information. A silence ends messages, not the trouble, so what
+// a check calls a problem stays one.
+func addAlerts(found []finding, seen *overview) []finding {
 	for _, alert := range seen.firing {
-		one := finding{levelProblem, "alert", alert.Subject, fmt.Sprintf("%s (%s since %s)", alert.Summary, alert.Rule, moment(&alert.Since)), alert.Detail}
-		switch {
-		case alert.SilencedUntil != nil:
-			one.Level, one.Text = levelNote, one.Text+", silenced until "+moment(alert.SilencedUntil)
-		case alert.Severity == "info":
+		fires := fmt.Sprintf(" (%s since %s)", alert.Rule, moment(&alert.Since))
+		if alert.SilencedUntil != nil {
+			fires += ", silenced until " + moment(alert.SilencedUntil)
+		}
+		if at := slices.IndexFunc(found, func(f finding) bool { return seen.tells(alert, f) }); at >= 0 {
+			found[at].Text += fires
+			continue
+		}
+		one := finding{levelProblem, "alert", alert.Subject, alert.Summary + fires, alert.Detail}
+		if alert.SilencedUntil != nil || alert.Severity == "info" {
 			one.Level = levelNote
 		}
 		if one.Mend == "" {
@@ -154,5 +168,20 @@ func checkAlerts(_ context.Context, _ store.DB, seen *overview, _ limits) ([]fin
 		}
 		found = append(found, one)
 	}
-	return found, nil
+	return found
+}
+
+// tells reports whether an alert is about the trouble of a finding. Alerts name a process by its client's id.
+func (o *overview) tells(alert alertView, f finding) bool {
+	if ruleOf[f.Code] != alert.Rule {
+		return false
+	}
+	switch alert.Rule {
+	case "no_leader": // there is one at most
+		return true
+	case "process_gone":
+		return slices.ContainsFunc(o.processes, func(p processView) bool { return p.ClientID == alert.Subject && p.name() == f.Subject })
+	default:
+		return alert.Subject == f.Subject
+	}
 }

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,9 @@ type processView struct {
 	StoppedAt *time.Time      `json:"stopped_at" about:"when it stopped, else null"`
 	DeadAt    *time.Time      `json:"dead_at" about:"when it was given up, else null"`
 }
+
+// name tells people which process it is.
+func (v *processView) name() string { return fmt.Sprintf("%s pid %d", v.Host, v.PID) }
 
 // processPage is the result of `processes --json`.
 type processPage struct {

@@ -74,7 +74,7 @@ type statusView struct {
 	Unfinished        int64     `json:"unfinished" about:"started - finished: attempts that are under way, or stuck"`
 	Unsucceeded       int64     `json:"unsucceeded" about:"started - succeeded, since the beginning: what is under way, and what failed or was put off"`
 	Firing            int       `json:"firing" about:"alerts that fire, 200 at most"`
-	Findings          []finding `json:"findings" about:"what is wrong or worth knowing"`
+	Findings          []finding `json:"findings" about:"what is wrong or worth knowing; what fires about the same is in the text"`
 }
 
 func (p *Program) statusCommand() *cobra.Command {
@@ -84,8 +84,9 @@ func (p *Program) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Say in one look whether all is well",
 		Long: "Give an overview and say what is wrong: no process or no leader, a process that is silent or dead, a queue or a kind\n" +
-			"that nobody works, a job that waits for too long, a kind that fails, and every alert that fires. The exit code is 1 when\n" +
-			"there is a problem, so that scripts and probes can ask. Silenced alerts and those for information are none.",
+			"that nobody works, a job that waits for too long, a kind that fails, and every alert that fires. An alert about one of\n" +
+			"these is named with it. The exit code is 1 when there is a problem, so that scripts and probes can ask. Silenced alerts\n" +
+			"and those for information are none.",
 		Example: "  towpath status\n  towpath status --oldest 1h --failing 0.9 --json\n  towpath status --quiet || echo something is wrong",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if failing <= 0 || failing > 1 {
