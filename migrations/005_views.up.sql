@@ -195,7 +195,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */refresh_queue_depth() IS
-    'Counts the unfinished jobs into queue_depth. The leader calls it every ten seconds; false means that another one does it at the moment, or that the last count is fresh enough for what it cost.';
+    'Counts the unfinished jobs into queue_depth. The leader calls it every ten seconds, and every twenty while nothing happens; false means that another one does it at the moment, or that the last count is fresh enough for what it cost.';
 
 --
 -- Kinds
@@ -274,7 +274,7 @@ COMMENT ON COLUMN /* TEMPLATE: schema */kinds.wait_p50 IS 'Median time from bein
 COMMENT ON COLUMN /* TEMPLATE: schema */kinds.wait_p95 IS '95th percentile of that time.';
 COMMENT ON COLUMN /* TEMPLATE: schema */kinds.run_p50 IS 'Median run time of an attempt that succeeded or failed.';
 COMMENT ON COLUMN /* TEMPLATE: schema */kinds.run_p95 IS '95th percentile of that time.';
-COMMENT ON COLUMN /* TEMPLATE: schema */kinds.waiting IS 'Jobs that wait, when they were last counted (every ten seconds or so).';
+COMMENT ON COLUMN /* TEMPLATE: schema */kinds.waiting IS 'Jobs that wait, when they were last counted: ten to twenty seconds ago, or more where counting takes long.';
 COMMENT ON COLUMN /* TEMPLATE: schema */kinds.processes IS 'Live processes with a worker for it.';
 
 --

@@ -27,7 +27,7 @@ var (
 	descNextRun     = describe("schedule_next_run_timestamp_seconds", "When the schedule runs next.", "schedule")
 	descLastStart   = describe("schedule_last_start_timestamp_seconds", "When its last run started.", "schedule")
 	descLastSuccess = describe("schedule_last_success_timestamp_seconds", "When a run last succeeded.", "schedule")
-	descLastTook    = describe("schedule_last_duration_seconds", "How long its last finished run took.", "schedule")
+	descLastTook    = describe("schedule_last_duration_seconds", "How long the last run took that succeeded.", "schedule")
 
 	descAlerts      = describe("alerts", "Alerts that are pending or firing, by rule.", "rule", "state")
 	descProbeValue  = describe("probe_value", "A series of a probe, as its last run gave it; not while the probe is empty, failed, stale or paused.", "probe", "series")
