@@ -23,7 +23,7 @@ var (
 const (
 	// smallTable is how many rows a table or partition has at most for which reading it from end to end is the right plan.
 	smallTable = 5000
-	// mostRead is how many rows of jobs a scrape may meet, however many there are: it counts each queue's up to a thousand.
+	// mostRead is how many rows of jobs a scrape may meet, however many there are.
 	mostRead = 20_000
 )
 
