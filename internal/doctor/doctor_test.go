@@ -217,6 +217,16 @@ func TestFleet(t *testing.T) {
 		require.Contains(t, f.What, `no live process works the queue "mail"`)
 		require.Equal(t, "TOWPATH_QUEUES=mail=100 towpath worker", f.Mend)
 	})
+	t.Run("the doctor and the views agree who works a queue", func(t *testing.T) {
+		t.Parallel()
+		pool := testdb.Pool(t)
+		lead(t, pool, "a")
+		exec(t, pool, `SELECT towpath.enqueue('tow', '{}')`)
+		enrol(t, pool, "a", `beat_at => now() - interval '25 seconds'`)
+		require.Empty(t, examine(t, pool, doctor.Options{}).Findings, "the view fleet still has it")
+		exec(t, pool, `UPDATE towpath.process SET beat_at = now() - interval '35 seconds'`)
+		require.Contains(t, only(t, examine(t, pool, doctor.Options{}), "fleet", doctor.Fault).What, `no live process works the queue "default"`)
+	})
 	t.Run("the dead do not count", func(t *testing.T) {
 		t.Parallel()
 		pool := testdb.Pool(t)

@@ -22,13 +22,13 @@ type process struct {
 // String is how a finding names a process.
 func (p process) String() string { return fmt.Sprintf("%s (%s, pid %d)", p.ClientID, p.Host, p.PID) }
 
-// live returns the live processes. At a thousand the rest is left out.
+// live returns the live processes, as the view processes tells them. At a thousand the rest is left out.
 func (e *examination) live(ctx context.Context) ([]process, error) {
 	return query[process](ctx, e, `
-		SELECT client_id, host, pid, roles, may_lead, max_conns, clock_ahead, count(*) OVER (PARTITION BY client_id)
-		FROM towpath.process
-		WHERE stopped_at IS NULL AND dead_at IS NULL AND beat_at > clock_timestamp() - interval '20 seconds'
-		ORDER BY client_id, epoch LIMIT 1000`)
+		SELECT p.client_id, p.host, p.pid, p.roles, p.may_lead, p.max_conns, p.clock_ahead, count(*) OVER (PARTITION BY p.client_id)
+		FROM towpath.process p JOIN towpath.processes seen ON seen.epoch = p.epoch
+		WHERE seen.status = 'live'
+		ORDER BY p.client_id, p.epoch LIMIT 1000`)
 }
 
 // lookAtFleet finds a fleet that cannot do all that there is to do.
@@ -53,7 +53,7 @@ func lookAtFleet(ctx context.Context, e *examination) error {
 		return nil
 	}
 	var leader string
-	err = e.pool.QueryRow(ctx, `SELECT coalesce((SELECT leader_id FROM towpath.river_leader WHERE name = 'default' AND expires_at > clock_timestamp()), '')`).
+	err = e.pool.QueryRow(ctx, `SELECT coalesce((SELECT client_id FROM towpath.leader), '')`).
 		Scan(&leader)
 	if err != nil {
 		return err
@@ -89,7 +89,8 @@ func names(processes []process, want func(process) bool) []string {
 	return all
 }
 
-// lookAtQueues finds queues whose jobs nobody works. A queue without jobs that could run needs nobody.
+// lookAtQueues finds queues whose jobs nobody works, which is for the view fleet to say as for every command. A queue
+// without jobs that could run needs nobody.
 func (e *examination) lookAtQueues(ctx context.Context) error {
 	type queue struct {
 		Name   string
@@ -109,10 +110,7 @@ func (e *examination) lookAtQueues(ctx context.Context) error {
 			SELECT j.scheduled_at FROM towpath.river_job j
 			WHERE j.state = 'available' AND j.queue = w.queue ORDER BY j.priority, j.scheduled_at LIMIT 1
 		) oldest
-		WHERE w.queue IS NOT NULL AND NOT EXISTS (
-			SELECT FROM towpath.process p
-			WHERE p.stopped_at IS NULL AND p.dead_at IS NULL AND p.beat_at > clock_timestamp() - interval '20 seconds' AND p.queues ? w.queue
-		)
+		WHERE w.queue IS NOT NULL AND NOT EXISTS (SELECT FROM towpath.fleet f WHERE f.queue = w.queue)
 		ORDER BY 2 DESC LIMIT $1`, most)
 	if err != nil {
 		return err
