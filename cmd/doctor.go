@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,8 @@ func (p *Program) doctorCommand() *cobra.Command {
 		Long: "Compare the database with what this program expects, and look at the fleet that works on it: versions, schema,\n" +
 			"rights, partitions, a leader, clocks, open transactions, connections, vacuum, notifications. Nothing is changed.\n\n" +
 			"Each finding says what, where, and what mends it. The exit code is 0 when all is well (notes do not count) and\n" +
-			"1 when there is a fault or a warning. What it could not see for lack of rights is listed as well.",
+			"1 when there is a fault or a warning. That the database's user may not look at something, which the owner of the\n" +
+			"schema may, is a warning too: what was not looked at may be broken. A check that saw only a part says so.",
 		Example: "  towpath doctor\n  towpath doctor --json\n  towpath doctor --sql > mend.sql   # brings our own objects back",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if old <= 0 {
@@ -49,7 +51,7 @@ func (p *Program) doctorCommand() *cobra.Command {
 			case p.json:
 				err = p.printJSON(doctorResult{report.Healthy(), report.Findings, report.Skipped, report.Checks})
 			case sql:
-				fmt.Fprint(p.stdout, report.Script())
+				p.printScript(report)
 			case !p.quiet:
 				p.printReport(report)
 			}
@@ -89,16 +91,48 @@ func (p *Program) printReport(report *doctor.Report) {
 		}
 		fmt.Fprintf(p.stdout, "%s  %s: %s\n  where  %s\n  mend   %s\n\n", strings.ToUpper(string(f.Severity)), f.Check, f.What, f.Where, mend)
 	}
-	for _, s := range report.Skipped {
+	for _, s := range together(report.Skipped) {
 		fmt.Fprintf(p.stdout, "NOT SEEN  %s: %s\n", s.Check, s.Reason)
 		if s.Mend != "" {
 			fmt.Fprintf(p.stdout, "  mend   %s\n", s.Mend)
 		}
 		fmt.Fprintln(p.stdout)
 	}
-	summary := "all is well"
-	if len(report.Findings) > 0 {
-		summary = fmt.Sprintf("faults: %d, warnings: %d, notes: %d", counts[doctor.Fault], counts[doctor.Warning], counts[doctor.Note])
+	number := fmt.Sprintf("%d checks", len(report.Checks))
+	if len(report.Checks) < report.Of {
+		number = fmt.Sprintf("%d of %d checks", len(report.Checks), report.Of)
 	}
-	fmt.Fprintf(p.stdout, "%d checks; %s\n", len(report.Checks), summary)
+	summary := "all is well"
+	switch {
+	case len(report.Findings) > 0:
+		summary = fmt.Sprintf("faults: %d, warnings: %d, notes: %d", counts[doctor.Fault], counts[doctor.Warning], counts[doctor.Note])
+	case len(report.Skipped) > 0:
+		summary = "nothing is wrong in what could be seen"
+	}
+	fmt.Fprintf(p.stdout, "%s; %s\n", number, summary)
+}
+
+// together joins those that could not look for the same reason.
+func together(skipped []doctor.Skipped) []doctor.Skipped {
+	var joined []doctor.Skipped
+	for _, s := range skipped {
+		like := slices.IndexFunc(joined, func(o doctor.Skipped) bool { return o.Reason == s.Reason && o.Mend == s.Mend })
+		if like >= 0 {
+			joined[like].Check += ", " + s.Check
+			continue
+		}
+		joined = append(joined, s)
+	}
+	return joined
+}
+
+// printScript prints the SQL that brings our own objects back. A script that is short because the doctor was not let in
+// must not look like one that has nothing to do.
+func (p *Program) printScript(report *doctor.Report) {
+	fmt.Fprint(p.stdout, report.Script())
+	for _, f := range report.Findings {
+		if f.Check == doctor.Rights {
+			p.note("%s; %s", f.What, f.Mend)
+		}
+	}
 }

@@ -79,3 +79,17 @@ func runAs(t *testing.T, config *pgx.ConnConfig, role string, args []string) (co
 	}
 	return 0, out.String()
 }
+
+// A doctor that was not let in does not say that all is well.
+func TestDoctorTellsLackOfRights(t *testing.T) {
+	t.Parallel()
+	config := testdb.Super(t, testdb.Pool(t)).Config().ConnConfig
+	code, said := runAs(t, config, "towpath_reader", []string{"doctor"})
+	require.Equal(t, 1, code, said)
+	require.Contains(t, said, "WARNING  rights: the role towpath_reader may not look at versions, schema, ")
+	require.Contains(t, said, "NOT SEEN  schema, constraints, partitions, grants, fleet, clocks, connections, vacuum: ")
+	require.Regexp(t, `(?m)^4 of 13 checks; faults: 0, warnings: 1, notes: 0$`, said)
+	require.NotContains(t, said, "is not there")
+	code, _ = runAs(t, config, "towpath_reader", []string{"doctor", "--quiet"})
+	require.Equal(t, 1, code)
+}

@@ -6,10 +6,11 @@
 //     told, never applied.
 //   - A check is silent on a healthy database. What it finds is a Finding with a severity: Fault (something does not
 //     work), Warning (it will not go well for long) or Note (worth knowing; such a database is healthy).
-//   - A plain owner of the database is enough. What a check may not see for lack of rights is told as Skipped, with the
-//     grant that opens it, and is no finding.
+//   - A plain owner of the database is enough. A check that may not look for lack of rights is told as Skipped, and all of
+//     these together are one Warning of the check "rights", with the grant that opens them: a doctor that was not let in
+//     must not pass for one that found nothing. A check that looked and did not see everything is told as Skipped alone.
 //   - The schema is compared with what this program's migrations make, which was read off a migrated database when the
-//     program was made: expected.tsv, kept true by a test.
+//     program was made: expected.jsonl, kept true by a test.
 package doctor
 
 import (
@@ -58,6 +59,7 @@ type Report struct {
 	Findings []Finding `json:"findings"` // the worst first
 	Skipped  []Skipped `json:"skipped"`
 	Checks   []string  `json:"checks"` // what was looked at
+	Of       int       `json:"of"`     // how many checks there are
 }
 
 // Healthy reports whether there is nothing but notes.
@@ -135,7 +137,9 @@ type examination struct {
 	report   *Report
 	check    string // that is looking
 	schema   migrate.CheckResult
-	exists   bool // the schema has tables
+	exists   bool     // the schema has tables
+	asker    asker    // who we are
+	refused  []string // the checks that were not made for lack of rights
 }
 
 // Examine runs all checks. An error means that the database could not be asked at all.
@@ -143,22 +147,25 @@ func Examine(ctx context.Context, pool *pgxpool.Pool, migrator *migrate.Migrator
 	options.fill()
 	e := &examination{
 		pool: pool, migrator: migrator, options: options,
-		report: &Report{Findings: []Finding{}, Skipped: []Skipped{}, Checks: []string{}},
+		report: &Report{Findings: []Finding{}, Skipped: []Skipped{}, Checks: []string{}, Of: len(checks)},
 	}
 	if err := pool.Ping(ctx); err != nil {
 		return nil, fmt.Errorf("reach the database: %w", err)
 	}
+	if err := e.introduce(ctx); err != nil {
+		return nil, err
+	}
 	for _, c := range checks {
 		e.check = c.name
 		if c.needSchema && !e.exists {
-			e.skip("the schema "+migrate.Schema+" is not there, or not as this program knows it", "")
+			e.skipWithoutSchema()
 			continue
 		}
 		if err := e.run(ctx, c); err != nil {
 			return nil, err
 		}
-		e.report.Checks = append(e.report.Checks, c.name)
 	}
+	e.findRefusals()
 	rank := map[Severity]int{Fault: 0, Warning: 1, Note: 2}
 	slices.SortStableFunc(e.report.Findings, func(a, b Finding) int { return rank[a.Severity] - rank[b.Severity] })
 	return e.report, nil
@@ -172,10 +179,11 @@ func (e *examination) run(ctx context.Context, c check) error {
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
+		e.report.Checks = append(e.report.Checks, c.name)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.As(err, &refused) && refused.Code == "42501":
-		e.skip(refused.Message, "run it as the owner of the database")
+		e.refuse(refused.Message)
 	default:
 		e.find(Fault, "the check could not be made: "+err.Error(), "database", "see to the error, and run it again")
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -251,24 +252,60 @@ func TestClocks(t *testing.T) {
 	require.Equal(t, "b (lock, pid 7)", f.Where)
 }
 
-// A plain reader is told what it could not see; that is no finding.
+// asker makes a role of this test's own that is a member of others, and returns a pool with its rights.
+func asker(t *testing.T, pool *pgxpool.Pool, memberOf ...string) (as *pgxpool.Pool, role string) {
+	t.Helper()
+	super := testdb.Super(t, pool)
+	role = pool.Config().ConnConfig.Database + "_asker"
+	quoted := pgx.Identifier{role}.Sanitize()
+	exec(t, super, "CREATE ROLE "+quoted)
+	t.Cleanup(func() {
+		_, err := super.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+quoted+"; DROP ROLE "+quoted)
+		require.NoError(t, err)
+	})
+	for _, other := range memberOf {
+		exec(t, super, "GRANT "+other+" TO "+quoted)
+	}
+	return testdb.As(t, pool, role), role
+}
+
+// Who may not look is told so, by one finding whose mend is enough; to have seen nothing is not to be well.
 func TestLackOfRights(t *testing.T) {
 	t.Parallel()
-	pool := testdb.Pool(t)
-	var me string
-	require.NoError(t, pool.QueryRow(t.Context(), `SELECT quote_ident(current_user)`).Scan(&me))
-	exec(t, testdb.Super(t, pool), `GRANT towpath_reader TO `+me)
-	config := pool.Config()
-	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, `SET ROLE towpath_reader`)
-		return err
+	for name, memberOf := range map[string][]string{"reader": {"towpath_reader"}, "stranger": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := testdb.Pool(t)
+			lead(t, pool, "a")
+			enrol(t, pool, "a")
+			as, role := asker(t, pool, memberOf...)
+			report := examine(t, as, doctor.Options{})
+			f := only(t, report, "rights", doctor.Warning)
+			require.Contains(t, f.What, role)
+			require.Contains(t, f.What, "may not look at versions, schema, constraints, partitions, grants, fleet, clocks, connections, vacuum")
+			require.Equal(t, "schema towpath", f.Where)
+			require.Equal(t, []string{"transactions", "slots", "keepalives", "notify"}, report.Checks, "those that were made")
+			for _, s := range report.Skipped {
+				require.NotContains(t, s.Reason, "is not there")
+				require.NotEmpty(t, s.Mend, s.Check)
+			}
+
+			_, grant, found := strings.Cut(f.Mend, ", or: ")
+			require.True(t, found, f.Mend)
+			exec(t, pool, grant)
+			report = examine(t, as, doctor.Options{})
+			require.Empty(t, report.Findings)
+			require.Len(t, report.Checks, 13)
+		})
 	}
-	reader, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	t.Cleanup(reader.Close)
-	report := examine(t, reader, doctor.Options{})
-	require.Empty(t, report.Findings)
-	require.Equal(t, "versions", report.Skipped[0].Check)
-	require.Contains(t, report.Skipped[0].Reason, "permission denied")
-	require.Equal(t, "run it as the owner of the database", report.Skipped[0].Mend)
+}
+
+// A role of ours has its rights from the migrations, and is given no others.
+func TestLackOfRightsOfOurRoles(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	var owner string
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT quote_ident(current_user)`).Scan(&owner))
+	f := only(t, examine(t, testdb.As(t, pool, "towpath_reader"), doctor.Options{}), "rights", doctor.Warning)
+	require.Equal(t, "run it as "+owner+", who owns the schema", f.Mend)
 }
