@@ -182,6 +182,7 @@ func (p *Program) root() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       readBuild().String(),
 	}
+	markGroup(root)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "print the result as JSON")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
@@ -259,21 +260,40 @@ func strict(command *cobra.Command) {
 		check = cobra.NoArgs
 	}
 	command.Args = func(c *cobra.Command, args []string) error {
-		if c.HasSubCommands() {
+		if isGroup(c) {
 			return nil // RunE below answers
 		}
 		if err := check(c, args); err != nil {
+			if c.HasSubCommands() && len(args) > 0 {
+				return subcommandNeeded(c, args)
+			}
 			return usagef("%w; see `%s --help`", err, c.CommandPath())
 		}
 		return nil
 	}
-	if command.HasSubCommands() && command.RunE == nil && command.Run == nil {
+	if command.HasSubCommands() && !command.Runnable() {
 		command.RunE = subcommandNeeded
+		markGroup(command)
 	}
 	for _, sub := range command.Commands() {
 		strict(sub)
 	}
 }
+
+// groupKey is the annotation of a group.
+const groupKey = "towpath_group"
+
+// markGroup notes that a command's own run does nothing but say what is missing.
+func markGroup(c *cobra.Command) {
+	if c.Annotations == nil {
+		c.Annotations = map[string]string{}
+	}
+	c.Annotations[groupKey] = "yes"
+}
+
+// isGroup reports whether a command does nothing but hold others. One that has subcommands and does something itself,
+// as kinds does, is none.
+func isGroup(c *cobra.Command) bool { return c.Annotations[groupKey] != "" }
 
 // unknown answers a command line whose first word is no command.
 func (p *Program) unknown(c *cobra.Command, args []string) error {

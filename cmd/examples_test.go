@@ -78,7 +78,7 @@ func TestExamples(t *testing.T) {
 				walk(sub)
 			}
 		}
-		if c.HasSubCommands() {
+		if cmd.IsGroup(c) {
 			return
 		}
 		t.Run(c.CommandPath(), func(t *testing.T) {

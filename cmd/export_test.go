@@ -13,6 +13,9 @@ import (
 // Root returns the tree of commands of a program without options.
 func Root() *cobra.Command { return newProgram(nil).root() }
 
+// IsGroup reports whether a command does nothing but hold others.
+func IsGroup(c *cobra.Command) bool { return isGroup(c) }
+
 // WriteReference writes the reference of a program without options.
 func WriteReference(out io.Writer) error {
 	p := newProgram(nil)

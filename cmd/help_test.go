@@ -19,7 +19,7 @@ func TestHelp(t *testing.T) {
 			require.NotEmpty(t, c.Short)
 			require.NotEmpty(t, c.Long)
 			require.False(t, strings.HasSuffix(c.Short, "."), c.Short)
-			if !c.HasSubCommands() {
+			if !cmd.IsGroup(c) {
 				require.Contains(t, c.Example, c.CommandPath(), "the example shows the command itself")
 			}
 			for line := range strings.SplitSeq(c.Long+"\n"+c.Example, "\n") {

@@ -37,12 +37,12 @@ pages, and %[2]s%[1]s completion bash%[2]s (or zsh, fish) what the shell needs t
 
 `, p.name, "`")
 	walkCommands(root, func(c *cobra.Command) {
-		if c.Runnable() && c != root && !c.HasSubCommands() {
+		if c != root && !isGroup(c) {
 			fmt.Fprintf(&b, "- [%s](#%s): %s\n", c.CommandPath(), strings.ReplaceAll(c.CommandPath(), " ", "-"), c.Short)
 		}
 	})
 	walkCommands(root, func(c *cobra.Command) {
-		if c != root && !c.HasSubCommands() {
+		if c != root && !isGroup(c) {
 			p.describe(&b, c)
 		}
 	})
