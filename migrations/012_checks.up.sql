@@ -230,28 +230,49 @@ AS $$
 BEGIN
     CASE
         WHEN coalesce(name, '') !~ '^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,98}[A-Za-z0-9_])?$' THEN
-            RETURN ARRAY[format('name %s must have 1 to 100 letters, digits or _.-, and begin and end with a letter, a digit or _', coalesce(/* TEMPLATE: schema */shown(name), 'NULL')),
-                'Write one such as backup-db1.'];
+            RETURN ARRAY['name', format('name %s must have 1 to 100 letters, digits or _.-, and begin and end with a letter, a digit or _', coalesce(/* TEMPLATE: schema */shown(name), 'NULL')),
+                'write one such as backup-db1'];
         WHEN name IN ('start', 'fail', 'log') OR name ~ '^\d+$' THEN
-            RETURN ARRAY[format('name %s would not be told from the end of an address', /* TEMPLATE: schema */shown(name)), 'Write one such as backup-db1.'];
+            RETURN ARRAY['name', format('name %s would not be told from the end of an address', /* TEMPLATE: schema */shown(name)), 'write one such as backup-db1'];
         WHEN (period IS NULL) = (cron IS NULL) THEN
-            RETURN ARRAY['a check needs either a period or a cron expression', 'Write period => ''1 day'', or cron => ''0 2 * * *''.'];
+            RETURN ARRAY['period', 'a check needs either a period or a cron expression', 'write period => ''1 day'', or cron => ''0 2 * * *'''];
         WHEN period < interval '10 seconds' OR period > interval '400 days' THEN
-            RETURN ARRAY[format('period %s is out of range', period), 'Write 10 seconds to 400 days, such as ''1 hour''.'];
-        WHEN cron !~ '^\s*(\S+\s+){4,5}\S+\s*$' AND cron !~ '^\s*(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|(hourly|daily|weekly|monthly)>.*)\s*$' OR octet_length(cron) > 200 THEN
-            RETURN ARRAY[format('cron %s is no expression of five or six fields', /* TEMPLATE: schema */shown(cron)), 'Write one such as ''30 2 * * 1-5'', which is 02:30 from Monday to Friday.'];
-        WHEN zone IS NULL OR NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = zone) THEN
-            RETURN ARRAY[format('zone %s is not known', coalesce(/* TEMPLATE: schema */shown(zone), 'NULL')), 'Write one such as ''Europe/Paris'' or ''UTC''.'];
+            RETURN ARRAY['period', format('period %s is out of range', period), 'write 10 seconds to 400 days, such as ''1 hour'''];
+        WHEN zone IS NULL OR NOT /* TEMPLATE: schema */known_zone(zone) THEN
+            RETURN ARRAY['zone', format('zone %s is not known', coalesce(/* TEMPLATE: schema */shown(zone), 'NULL')), 'give a name of the IANA database, as in ''Europe/Paris'' or ''UTC'''];
         WHEN grace IS NULL OR grace < interval '0' OR grace > interval '400 days' THEN
-            RETURN ARRAY[format('grace %s is out of range', coalesce(grace::text, 'NULL')), 'Write up to 400 days, such as ''10 minutes''.'];
+            RETURN ARRAY['grace', format('grace %s is out of range', coalesce(grace::text, 'NULL')), 'write up to 400 days, such as ''10 minutes'''];
         WHEN longest <= interval '0' OR longest > interval '400 days' THEN
-            RETURN ARRAY[format('longest %s is out of range', longest), 'Write up to 400 days, such as ''2 hours'', or NULL for no limit.'];
-        ELSE RETURN NULL;
+            RETURN ARRAY['longest', format('longest %s is out of range', longest), 'write up to 400 days, such as ''2 hours'', or NULL for no limit'];
+        ELSE RETURN /* TEMPLATE: schema */cron_fault(cron);
     END CASE;
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */check_fault(text, interval, text, text, interval, interval) IS
-    'Internal: what is wrong with a check, and a hint; NULL when nothing is. What the fields of a cron expression say is judged by Go.';
+    'Internal: what is wrong with a check, as the parameter, the message and a hint; NULL when nothing is.';
+
+CREATE FUNCTION /* TEMPLATE: schema */cron_fault(cron text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+AS $$
+DECLARE
+    fault text[];
+    general constant text := 'write one such as ''30 2 * * 1-5'', which is 02:30 from Monday to Friday';
+BEGIN
+    IF cron IS NULL THEN
+        RETURN NULL;
+    ELSIF octet_length(cron) > 200 THEN
+        RETURN ARRAY['cron', format('cron %s is longer than 200 bytes', /* TEMPLATE: schema */shown(cron)), general];
+    ELSIF cron ~ '^\s*(@every\s|(minutes|seconds)_interval>)' THEN
+        RETURN ARRAY['cron', format('cron %s is a length of time', /* TEMPLATE: schema */shown(cron)), 'give it as the period, such as period => ''90 seconds'''];
+    END IF;
+    fault := (SELECT e.fault FROM /* TEMPLATE: schema */read_expression(cron) e);
+    -- Schedules call the parameter otherwise, and their hint names forms that a check does not take.
+    RETURN CASE WHEN fault IS NOT NULL THEN
+        ARRAY['cron', regexp_replace(fault[2], '^expression', 'cron'), CASE fault[3] WHEN /* TEMPLATE: schema */hint_expression() THEN general ELSE fault[3] END] END;
+END;
+$$;
+COMMENT ON FUNCTION /* TEMPLATE: schema */cron_fault(text) IS
+    'Internal: what is wrong with the cron expression of a check, by the rules of schedules, as check_fault tells it.';
 
 -- Locks: the check's row. Two that put a new check of one name at once queue up for its unique key.
 CREATE FUNCTION /* TEMPLATE: schema */put_check(name text, period interval DEFAULT NULL, cron text DEFAULT NULL, zone text DEFAULT 'UTC',
@@ -263,7 +284,7 @@ DECLARE
     fault constant text[] := /* TEMPLATE: schema */check_fault(name, period, cron, zone, grace, longest);
 BEGIN
     IF fault IS NOT NULL THEN
-        RAISE EXCEPTION '%', fault[1] USING ERRCODE = 'invalid_parameter_value', HINT = fault[2];
+        PERFORM /* TEMPLATE: schema */raise_fault(fault, 'Parameter %s of put_check.');
     END IF;
     INSERT INTO /* TEMPLATE: schema */heartbeat AS h (name, key, description, period, cron, zone, grace, longest, updated_by, turns_at)
     VALUES (put_check.name, replace(gen_random_uuid()::text, '-', ''), coalesce(put_check.description, ''), put_check.period, trim(put_check.cron), put_check.zone,
@@ -353,7 +374,7 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */check_key(text, boolean) IS
     'The secret key of a check''s address, /ping/KEY; NULL if there is no such check. With renew it gets another one first, and the old address is no more.';
 
 REVOKE ALL ON FUNCTION
-    /* TEMPLATE: schema */tell_check_event, /* TEMPLATE: schema */check_fault, /* TEMPLATE: schema */put_check, /* TEMPLATE: schema */change_check,
+    /* TEMPLATE: schema */tell_check_event, /* TEMPLATE: schema */check_fault, /* TEMPLATE: schema */cron_fault, /* TEMPLATE: schema */put_check, /* TEMPLATE: schema */change_check,
     /* TEMPLATE: schema */pause_check, /* TEMPLATE: schema */resume_check, /* TEMPLATE: schema */delete_check, /* TEMPLATE: schema */check_key
 FROM PUBLIC;
 SELECT /* TEMPLATE: schema */pin_search_path();

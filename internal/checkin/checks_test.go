@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/towpath/towpath/internal/checkin"
+	"github.com/towpath/towpath/internal/schedule"
 	"github.com/towpath/towpath/internal/store"
 	"github.com/towpath/towpath/internal/testdb"
 )
@@ -341,28 +343,56 @@ func TestPinger(t *testing.T) {
 	}
 }
 
-// Bad values are refused by the database too, with the field, the value and an example.
+// Bad values are refused by the database too, with the parameter, the value and an example.
 func TestPutCheckRefuses(t *testing.T) {
 	t.Parallel()
 	tx := testdb.Tx(t)
-	for call, want := range map[string]string{
-		`'a b', period => '1 day'`:                       `name "a b" must have 1 to 100 letters`,
-		`'17', period => '1 day'`:                        `name "17" would not be told from the end of an address`,
-		`'start', period => '1 day'`:                     `name "start" would not be told`,
-		`NULL, period => '1 day'`:                        `name NULL must have`,
-		`'a'`:                                            `a check needs either a period or a cron expression`,
-		`'a', period => '1 day', cron => '0 0 * * *'`:    `a check needs either`,
-		`'a', period => '1 second'`:                      `period 00:00:01 is out of range`,
-		`'a', cron => 'soon'`:                            `cron "soon" is no expression of five or six fields`,
-		`'a', cron => '0 0 * * *', zone => 'Mars'`:       `zone "Mars" is not known`,
-		`'a', period => '1 day', grace => '-1 minute'`:   `grace -00:01:00 is out of range`,
-		`'a', period => '1 day', longest => '0 seconds'`: `longest 00:00:00 is out of range`,
+	for call, want := range map[string][2]string{ // the parameter, and how the message begins
+		`'a b', period => '1 day'`:                             {"name", `name "a b" must have 1 to 100 letters`},
+		`'17', period => '1 day'`:                              {"name", `name "17" would not be told from the end of an address`},
+		`'start', period => '1 day'`:                           {"name", `name "start" would not be told`},
+		`NULL, period => '1 day'`:                              {"name", `name NULL must have`},
+		`'a'`:                                                  {"period", `a check needs either a period or a cron expression`},
+		`'a', period => '1 day', cron => '0 0 * * *'`:          {"period", `a check needs either`},
+		`'a', period => '1 second'`:                            {"period", `period 00:00:01 is out of range`},
+		`'a', cron => 'soon'`:                                  {"cron", `cron "soon" `},
+		`'a', cron => '61 * * * *'`:                            {"cron", `cron "61 * * * *" `},
+		`'a', cron => '0 0 30 2 *'`:                            {"cron", `cron "0 0 30 2 *" `},
+		`'a', cron => 'a b c d e'`:                             {"cron", `cron "a b c d e" `},
+		`'a', cron => 'daily> 7'`:                              {"cron", `cron "daily> 7" is not of that form`},
+		`'a', cron => '@every 90s'`:                            {"cron", `cron "@every 90s" is a length of time`},
+		`'a', cron => 'minutes_interval> 5'`:                   {"cron", `cron "minutes_interval> 5" is a length of time`},
+		`'a', cron => repeat('0', 300)`:                        {"cron", `cron "000000`},
+		`'a', cron => '0 0 * * *', zone => 'Mars'`:             {"zone", `zone "Mars" is not known`},
+		`'a', cron => '0 0 * * *', zone => 'posix/Asia/Tokyo'`: {"zone", `zone "posix/Asia/Tokyo" is not known`},
+		`'a', cron => '0 0 * * *', zone => NULL`:               {"zone", `zone NULL is not known`},
+		`'a', period => '1 day', grace => '-1 minute'`:         {"grace", `grace -00:01:00 is out of range`},
+		`'a', period => '1 day', longest => '0 seconds'`:       {"longest", `longest 00:00:00 is out of range`},
 	} {
 		inner, err := tx.Begin(t.Context())
 		require.NoError(t, err)
 		_, err = inner.Exec(t.Context(), `SELECT towpath.put_check(`+call+`)`)
-		require.ErrorContains(t, err, want, call)
+		var refused *pgconn.PgError
+		require.ErrorAs(t, err, &refused, call)
+		require.Equal(t, "22023", refused.Code, call)
+		require.Equal(t, want[0], refused.ColumnName, call)
+		require.True(t, strings.HasPrefix(refused.Message, want[1]), "%s: %s", call, refused.Message)
+		require.Equal(t, "Parameter "+want[0]+" of put_check.", refused.Detail)
+		require.Regexp(t, `^[A-Z].*\.$`, refused.Hint, call)
+		require.NotContains(t, refused.Hint, "@every", call)
 		require.NoError(t, inner.Rollback(t.Context()))
+	}
+}
+
+// What the leader can compute is taken: the forms with fields, and those with a name.
+func TestPutCheckTakes(t *testing.T) {
+	t.Parallel()
+	tx := testdb.Tx(t)
+	for _, cron := range []string{"0 6 * * MON", "30 0 6 * * *", " @daily ", "daily> 07:00:00", "cron> 0 6 * * 1"} {
+		_, err := schedule.Parse(cron, "Europe/Paris")
+		require.NoError(t, err, cron)
+		_, err = tx.Exec(t.Context(), `SELECT towpath.put_check('a', cron => $1, zone => 'Europe/Paris')`, cron)
+		require.NoError(t, err, cron)
 	}
 }
 
