@@ -142,21 +142,28 @@ func (p *Program) queuesPause() *cobra.Command {
 		Use:   "pause QUEUE",
 		Short: "Stop the workers from fetching jobs of a queue",
 		Long: "Stop the workers from fetching jobs of a queue, or of all queues that exist ('*'). What runs goes on, and jobs may\n" +
-			"still be enqueued. Who paused it and why is shown to everybody who asks why its jobs do not run.",
+			"still be enqueued. A queue may be paused before its first worker comes. Who paused it and why is shown to everybody\n" +
+			"who asks why its jobs do not run.",
 		Example: "  towpath queues pause mail --reason 'provider is down until noon'\n  towpath queues pause '*'",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			pool, err := p.Database(c.Context())
+			conn, notices, err := p.noticing(c.Context())
 			if err != nil {
 				return err
 			}
+			defer conn.Close(context.WithoutCancel(c.Context()))
 			var why *string
 			if reason != "" {
 				why = &reason
 			}
-			outcomes, err := store.PauseQueue(c.Context(), pool, args[0], why)
+			outcomes, err := store.PauseQueue(c.Context(), conn, args[0], why)
 			if err != nil {
 				return err
+			}
+			if !p.quiet {
+				for _, notice := range notices() {
+					p.note("%s", notice)
+				}
 			}
 			return p.printPaused("paused", outcomes)
 		},
@@ -205,7 +212,7 @@ func (p *Program) printPaused(done string, outcomes []store.QueueOutcome) error 
 	case p.quiet:
 		return nil
 	case len(outcomes) == 0:
-		p.note("There are no queues yet: a queue exists once a worker has worked it.")
+		p.note("There are no queues yet: a queue exists once a worker has worked it, or somebody has paused it.")
 	}
 	for _, outcome := range outcomes {
 		already := ""

@@ -339,12 +339,30 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */delete_job(bigint) IS
 --
 -- Queues
 --
+CREATE FUNCTION /* TEMPLATE: schema */known_queues() RETURNS text
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT coalesce(string_agg(q.name, ', ' ORDER BY q.name), 'none yet') FROM /* TEMPLATE: schema */river_queue q;
+END;
+COMMENT ON FUNCTION /* TEMPLATE: schema */known_queues() IS 'Internal: the queues that exist, for a message.';
+
 CREATE FUNCTION /* TEMPLATE: schema */set_paused(action text, name text, pause boolean, reason text)
     RETURNS TABLE (queue text, paused_at timestamptz, changed boolean)
     LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
+DECLARE
+    fault constant text[] := /* TEMPLATE: schema */job_fault('job', '{}', set_paused.name, 1, NULL, 1, '{}', '{}');
 BEGIN
+    IF pause AND name <> '*' AND NOT EXISTS (SELECT FROM /* TEMPLATE: schema */river_queue q WHERE q.name = set_paused.name) THEN
+        IF fault IS NOT NULL THEN
+            PERFORM /* TEMPLATE: schema */raise_fault(ARRAY['name', fault[2], fault[3]], 'Parameter %s of ' || action || '.');
+        END IF;
+        RAISE NOTICE 'no worker has worked queue % yet: it is paused for the first one', /* TEMPLATE: schema */shown(name)
+            USING HINT = 'If the name is a mistake, resume it. Queues: ' || /* TEMPLATE: schema */known_queues() || '.';
+        -- A worker that starts meanwhile inserts the same row, as it is for a queue that is not paused; the first one stays.
+        INSERT INTO /* TEMPLATE: schema */river_queue (name) VALUES (set_paused.name) ON CONFLICT ON CONSTRAINT river_queue_pkey DO NOTHING;
+    END IF;
     RETURN QUERY
     WITH queues AS (
         SELECT * FROM /* TEMPLATE: schema */river_queue q WHERE set_paused.name IN ('*', q.name) ORDER BY q.name FOR UPDATE
@@ -359,8 +377,8 @@ BEGIN
     FROM queues LEFT JOIN updated USING (name) ORDER BY queues.name;
     IF NOT FOUND AND name IS DISTINCT FROM '*' THEN
         RAISE EXCEPTION 'queue % does not exist', coalesce(/* TEMPLATE: schema */shown(name), 'NULL') USING ERRCODE = 'no_data_found',
-            DETAIL = 'Queues: ' || coalesce((SELECT string_agg(q.name, ', ' ORDER BY q.name) FROM /* TEMPLATE: schema */river_queue q), 'none yet') || '.',
-            HINT = 'A queue exists once a worker has worked it; * stands for all queues.';
+            DETAIL = 'Queues: ' || /* TEMPLATE: schema */known_queues() || '.',
+            HINT = 'A queue exists once a worker has worked it, or somebody has paused it; * stands for all queues.';
     END IF;
     -- As River does, also when nothing changed: a worker may have missed it the first time.
     PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.river_control',
@@ -379,7 +397,7 @@ BEGIN ATOMIC
     SELECT * FROM /* TEMPLATE: schema */set_paused('pause_queue', name, true, reason);
 END;
 COMMENT ON FUNCTION /* TEMPLATE: schema */pause_queue(text, text) IS
-    'Stops the workers from fetching jobs of a queue, or of all queues that exist (*); what runs goes on, and jobs may still be enqueued. changed is false for a queue that was paused already; the reason goes into the record. Fails with P0002 if there is no such queue.';
+    'Stops the workers from fetching jobs of a queue, or of all queues that exist (*); what runs goes on, and jobs may still be enqueued. A queue that no worker has worked yet is paused for the first one. changed is false for a queue that was paused already; the reason goes into the record.';
 
 CREATE FUNCTION /* TEMPLATE: schema */resume_queue(name text, OUT queue text, OUT paused_at timestamptz, OUT changed boolean)
     RETURNS SETOF record
@@ -394,7 +412,7 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */resume_queue(text) IS
 REVOKE ALL ON FUNCTION
     /* TEMPLATE: schema */acting, /* TEMPLATE: schema */audit_action, /* TEMPLATE: schema */audit_stays, /* TEMPLATE: schema */lock_jobs, /* TEMPLATE: schema */cancel_locked, /* TEMPLATE: schema */cancel_ids,
     /* TEMPLATE: schema */key_holder, /* TEMPLATE: schema */retry_ids, /* TEMPLATE: schema */delete_ids, /* TEMPLATE: schema */transition, /* TEMPLATE: schema */act_on_job,
-    /* TEMPLATE: schema */cancel_job, /* TEMPLATE: schema */retry_job, /* TEMPLATE: schema */delete_job, /* TEMPLATE: schema */set_paused,
+    /* TEMPLATE: schema */cancel_job, /* TEMPLATE: schema */retry_job, /* TEMPLATE: schema */delete_job, /* TEMPLATE: schema */known_queues, /* TEMPLATE: schema */set_paused,
     /* TEMPLATE: schema */pause_queue, /* TEMPLATE: schema */resume_queue
 FROM PUBLIC;
 SELECT /* TEMPLATE: schema */pin_search_path();

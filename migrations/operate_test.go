@@ -297,10 +297,31 @@ func TestPauseAndResume(t *testing.T) {
 	require.Equal(t, []string{"pause_queue queue mail too hot", "pause_queue queue mail", "pause_queue queue *", "resume_queue queue slow", "resume_queue queue *"},
 		all[string](t, tx, `SELECT concat_ws(' ', action, target, details ->> 'reason') FROM towpath.audit ORDER BY id`))
 
-	err := refused(t, tx, `SELECT * FROM towpath.pause_queue('nowhere')`)
+	err := refused(t, tx, `SELECT * FROM towpath.resume_queue('nowhere')`)
 	require.Equal(t, "P0002", err.Code)
 	require.Equal(t, `queue "nowhere" does not exist`, err.Message)
 	require.Equal(t, "Queues: default, mail, slow.", err.Detail)
+}
+
+// A queue may be paused before its first worker: its jobs are there already, or are about to be.
+func TestPauseBeforeTheFirstWorker(t *testing.T) {
+	t.Parallel()
+	tx := testdb.Tx(t)
+	call := func(call string) []string {
+		return all[string](t, tx, `SELECT concat_ws(' ', queue, paused_at IS NOT NULL, changed) FROM towpath.`+call)
+	}
+	exec(t, tx, `SELECT towpath.enqueue('tow', '{}', queue => 'mail')`)
+	require.Equal(t, []string{"mail t t"}, call("pause_queue('mail', 'not yet')"))
+	require.Equal(t, []string{"mail t f"}, call("pause_queue('mail')"))
+	require.Equal(t, "paused", one[string](t, tx, `SELECT reason FROM towpath.waiting WHERE queue = 'mail'`))
+	require.Equal(t, []string{"later t t"}, call("pause_queue('later')"), "nothing is there yet")
+	require.Equal(t, []string{"later f t", "mail f t"}, call("resume_queue('*')"))
+
+	err := refused(t, tx, `SELECT * FROM towpath.pause_queue('Mail Box')`)
+	require.Equal(t, "22023", err.Code)
+	require.Equal(t, "name", err.ColumnName)
+	require.Equal(t, "Parameter name of pause_queue.", err.Detail)
+	require.Contains(t, err.Message, `queue "Mail Box" must have 1 to 64 characters`)
 }
 
 // A single action waits for whoever holds the row and then sees what came of it.
