@@ -24,8 +24,11 @@ type Amount struct {
 
 // Progress shows on standard error how far long work is while do runs, and returns what do returns. The amounts are
 // read again and again, the last time when do has ended; a reading that fails is left to the next. There are bars on a
-// terminal and a line now and then elsewhere.
+// terminal and a line now and then elsewhere; nothing with --quiet.
 func (p *Program) Progress(ctx context.Context, read func(context.Context) ([]Amount, error), do func(context.Context) error) error {
+	if p.quiet {
+		return do(ctx)
+	}
 	draw, pause, end := p.lines, linePause, func() {}
 	if isTerminal(p.stderr) {
 		bars := mpb.New(mpb.WithOutput(p.stderr))
