@@ -150,9 +150,10 @@ func isRefusal(err *pgconn.PgError) bool {
 	return false
 }
 
-// readIDs parses ids; - stands for those that the input holds.
+// readIDs parses ids; - stands for those that the input holds. An id that is given again is the same job: it counts once.
 func (p *Program) readIDs(args []string) ([]int64, error) {
 	var ids []int64
+	seen := map[int64]bool{}
 	for _, arg := range args {
 		words := []string{arg}
 		if arg == "-" {
@@ -171,7 +172,9 @@ func (p *Program) readIDs(args []string) ([]int64, error) {
 			if err != nil {
 				return nil, err
 			}
-			ids = append(ids, id)
+			if !seen[id] {
+				ids, seen[id] = append(ids, id), true
+			}
 		}
 	}
 	return ids, nil
@@ -314,7 +317,7 @@ func (p *Program) actInBatches(ctx context.Context, verb jobVerb, filter store.J
 		}
 		return nil
 	}
-	if len(ids) <= actBatch || p.quiet {
+	if len(ids) <= actBatch {
 		return act(ctx)
 	}
 	total := len(ids)
