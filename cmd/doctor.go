@@ -23,10 +23,8 @@ type doctorResult struct {
 }
 
 func (p *Program) doctorCommand() *cobra.Command {
-	var (
-		sql bool
-		old time.Duration
-	)
+	var sql bool
+	old := spanValue{value: 5 * time.Minute}
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find what is wrong with the database and the fleet, and what mends it",
@@ -37,13 +35,13 @@ func (p *Program) doctorCommand() *cobra.Command {
 			"schema may, is a warning too: what was not looked at may be broken. A check that saw only a part says so.",
 		Example: "  towpath doctor\n  towpath doctor --json\n  towpath doctor --sql > mend.sql   # brings our own objects back",
 		RunE: func(c *cobra.Command, _ []string) error {
-			if old <= 0 {
-				return usagef("--old-transaction %s: give more than 0, such as 5m", old)
-			}
-			if sql && p.json {
+			switch {
+			case sql && p.json:
 				return usagef("--sql and --json are two forms of the result; choose one")
+			case sql && p.quiet:
+				return usagef("--sql prints the mends and --quiet prints nothing; choose one")
 			}
-			report, err := p.examine(c.Context(), old)
+			report, err := p.examine(c.Context(), old.value)
 			if err != nil {
 				return err
 			}
@@ -62,7 +60,7 @@ func (p *Program) doctorCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&sql, "sql", false, "print the SQL that brings our own objects back, as a script for psql")
-	c.Flags().DurationVar(&old, "old-transaction", 5*time.Minute, "how long a transaction may be open")
+	c.Flags().Var(&old, "old-transaction", "how long a transaction may be open")
 	p.quietFlag(c, "print nothing: the exit code says it")
 	p.returns(c, doctorResult{})
 	return reads(c, config.GroupDatabase)

@@ -271,8 +271,9 @@ func (v *onceValue) pointer() *string {
 
 // spanValue is a flag for a length of time, in the words of the configuration.
 type spanValue struct {
-	value time.Duration
-	set   bool
+	value  time.Duration
+	set    bool
+	orNone bool // 0 is taken, and means none
 }
 
 // String implements pflag.Value.
@@ -292,7 +293,7 @@ func (v *spanValue) Set(text string) error {
 	if err := d.Decode(text); err != nil {
 		return err
 	}
-	if d == 0 {
+	if d == 0 && !v.orNone {
 		return errors.New("it must be longer than nothing, as in 30s, 5m or 3d")
 	}
 	v.value, v.set = d.Std(), true

@@ -166,7 +166,7 @@ func (p *Program) schedulesDelete() *cobra.Command {
 // putFlags are the parts of a definition that flags set.
 type putFlags struct {
 	args, starts, ends                string
-	jitter, skipAfter, grace, longest time.Duration
+	jitter, skipAfter, grace, longest spanValue
 	expression, zone, kind, queue     string
 	priority, maxAttempts             int
 	tags                              []string
@@ -174,7 +174,8 @@ type putFlags struct {
 }
 
 func (p *Program) schedulesPut() *cobra.Command {
-	var f putFlags
+	none := spanValue{orNone: true} // so that 0 takes away what was set
+	f := putFlags{jitter: none, skipAfter: none, grace: none, longest: none}
 	c := &cobra.Command{
 		Use:   "put NAME",
 		Short: "Define a schedule, or change one",
@@ -196,12 +197,12 @@ func (p *Program) schedulesPut() *cobra.Command {
 	flags.StringSliceVar(&f.tags, "tags", nil, "tags of the job")
 	flags.StringVar(&f.starts, "starts", "", "no tick before this moment")
 	flags.StringVar(&f.ends, "ends", "", "no tick after this moment")
-	flags.DurationVar(&f.jitter, "jitter", 0, "fire each tick up to so much later")
+	flags.Var(&f.jitter, "jitter", "fire each tick up to so much later")
 	flags.StringVar(&f.missed, "missed", "", "ticks that nobody fired in time: coalesce, catch_up or skip")
-	flags.DurationVar(&f.skipAfter, "skip-after", 0, "with --missed skip: ticks later than that do not run")
+	flags.Var(&f.skipAfter, "skip-after", "with --missed skip: ticks later than that do not run")
 	flags.StringVar(&f.overlap, "overlap", "", "a tick while a run is unfinished: allow, skip or queue")
-	flags.DurationVar(&f.grace, "grace", 0, "a start later than that counts as missed (default 5m)")
-	flags.DurationVar(&f.longest, "longest", 0, "a run longer than that counts as too long")
+	flags.Var(&f.grace, "grace", "a start later than that counts as missed (default 5m)")
+	flags.Var(&f.longest, "longest", "a run longer than that counts as too long")
 	p.quietFlag(c, "print nothing")
 	p.returns(c, putResult{})
 	return p.needs(c, roleOperator)
@@ -268,16 +269,16 @@ func (f *putFlags) apply(c *cobra.Command, d *schedule.Definition) error {
 	set("priority", func() { d.Priority = f.priority })
 	set("max-attempts", func() { d.MaxAttempts = f.maxAttempts })
 	set("tags", func() { d.Tags = f.tags })
-	set("jitter", func() { d.Jitter = schedule.Seconds(f.jitter) })
+	set("jitter", func() { d.Jitter = schedule.Seconds(f.jitter.value) })
 	set("missed", func() {
 		if d.Missed = f.missed; d.Missed != schedule.Skip {
 			d.SkipAfter = 0
 		}
 	})
-	set("skip-after", func() { d.SkipAfter = schedule.Seconds(f.skipAfter) })
+	set("skip-after", func() { d.SkipAfter = schedule.Seconds(f.skipAfter.value) })
 	set("overlap", func() { d.Overlap = f.overlap })
-	set("grace", func() { d.Grace = schedule.Seconds(f.grace) })
-	set("longest", func() { d.Longest = schedule.Seconds(f.longest) })
+	set("grace", func() { d.Grace = schedule.Seconds(f.grace.value) })
+	set("longest", func() { d.Longest = schedule.Seconds(f.longest.value) })
 	if c.Flags().Changed("args") {
 		if !json.Valid([]byte(f.args)) || !strings.HasPrefix(strings.TrimSpace(f.args), "{") {
 			return usagef(`--args %q is no JSON object; write it as {"team": 7}`, f.args)
