@@ -122,7 +122,7 @@ func (p *Program) putCheck(ctx context.Context, name string, flags *checkFlags) 
 			return err
 		}
 	}
-	result := putCheckResult{Name: name, URL: checkin.KeyAddress(p.baseURL(), key), Created: created}
+	result := putCheckResult{Name: name, URL: p.checkAddress(key), Created: created}
 	if p.json {
 		return p.printJSON(result)
 	}
@@ -130,12 +130,17 @@ func (p *Program) putCheck(ctx context.Context, name string, flags *checkFlags) 
 	return nil
 }
 
-// baseURL is where checks are pinged, as far as it is known here.
-func (p *Program) baseURL() string {
-	if p.cfg.URL != "" {
-		return p.cfg.URL
+// checkAddress is where a check is pinged. While nobody has said how others reach the api, that is the usual port on this
+// host, and is told for what it is: other hosts would ping themselves.
+func (p *Program) checkAddress(key string) string {
+	base := p.cfg.URL
+	if base == "" {
+		base = "http://127.0.0.1:8080"
+		if !p.quiet {
+			p.note("TOWPATH_URL is not set, so this is the address on this host: set it to where others reach the api, such as https://towpath.example.com.")
+		}
 	}
-	return "http://127.0.0.1:8080"
+	return checkin.KeyAddress(base, key)
 }
 
 func (p *Program) changeCheck(ctx context.Context, action, name string) error {
@@ -292,7 +297,7 @@ func (p *Program) showCheck(ctx context.Context, name string) error {
 		return err
 	}
 	shown := viewCheck(*check)
-	shown.URL = checkin.KeyAddress(p.baseURL(), key)
+	shown.URL = p.checkAddress(key)
 	for _, event := range events {
 		shown.Events = append(shown.Events, checkEvent{At: event.At, Status: event.Status, Was: event.Was})
 	}
@@ -330,12 +335,7 @@ func (p *Program) printOneCheck(check store.Check, shown checkView) error {
 	if check.Problem != nil {
 		rows = append(rows, []string{"Problem", cell(*check.Problem, 200)})
 	}
-	for i, row := range rows {
-		if row[1] == "" {
-			rows[i][1] = "-"
-		}
-	}
-	if err := table(p.stdout, []string{"Name", check.Name}, rows); err != nil {
+	if err := p.record([]string{"Name", check.Name}, rows); err != nil {
 		return err
 	}
 	for i, event := range shown.Events {
