@@ -34,7 +34,7 @@ type processView struct {
 }
 
 // name tells people which process it is.
-func (v *processView) name() string { return fmt.Sprintf("%s pid %d", v.Host, v.PID) }
+func (v *processView) name() string { return processName(v.Host, int(v.PID)) }
 
 // processPage is the result of `processes --json`.
 type processPage struct {
@@ -76,6 +76,9 @@ func processes(ctx context.Context, db store.DB) ([]processView, error) {
 	}
 	return views, nil
 }
+
+// processName is how findings and the status name a process.
+func processName(host string, pid int) string { return fmt.Sprintf("%s pid %d", host, pid) }
 
 func (p *Program) listProcesses(ctx context.Context, flags pageFlags) error {
 	pool, err := p.Database(ctx)

@@ -156,7 +156,7 @@ func (o *overview) sum(found []finding) statusView {
 	if l := o.leader; l != nil {
 		name := fmt.Sprintf("client %s of plain River", l.ID)
 		if l.Host != "" {
-			name = fmt.Sprintf("%s pid %d", l.Host, l.PID)
+			name = processName(l.Host, l.PID)
 		}
 		view.Leader = &name
 	}
