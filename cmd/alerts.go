@@ -85,37 +85,13 @@ func (p *Program) alertsList() *cobra.Command {
 	return p.needs(c, roleReader)
 }
 
-// before reads --after where pages go by numbers that fall.
-func before(flags pageFlags) (int64, error) {
-	if err := checkLimit(flags.limit); err != nil {
-		return 0, err
-	}
-	if flags.after == "" {
-		return 0, nil
-	}
-	id, err := strconv.ParseInt(flags.after, 10, 64)
-	if err != nil || id < 1 {
-		return 0, usagef("--after %q: give the id of the last entry of the page before", flags.after)
-	}
-	return id, nil
-}
-
-// pageOf cuts what was read, one more than the limit, to the limit, and says where the next page begins.
-func pageOf[T any](items []T, limit int, id func(T) int64) ([]T, *string) {
-	if len(items) <= limit {
-		return items, nil
-	}
-	last := strconv.FormatInt(id(items[limit-1]), 10)
-	return items[:limit], &last
-}
-
 func (p *Program) listAlerts(ctx context.Context, rule string, states []string, flags pageFlags) error {
 	for _, state := range states {
 		if !slices.Contains(alertStates(), state) {
 			return usagef("--state %q: there is no such state; choose from %s", state, strings.Join(alertStates(), ", "))
 		}
 	}
-	from, err := before(flags)
+	from, err := flags.number()
 	if err != nil {
 		return err
 	}
@@ -131,24 +107,13 @@ func (p *Program) listAlerts(ctx context.Context, rule string, states []string, 
 		return err
 	}
 	page := alertPage{Alerts: []alertView{}}
-	found, page.Next = pageOf(found, flags.limit, func(a store.Alert) int64 { return a.ID })
+	found, page.Next = pageOf(found, flags.limit, func(a store.Alert) string { return digits(a.ID) })
 	for _, a := range found {
 		page.Alerts = append(page.Alerts, viewAlert(a))
 	}
-	switch {
-	case p.json:
-		return p.printJSON(page)
-	case p.quiet:
-		for _, a := range page.Alerts {
-			fmt.Fprintln(p.stdout, a.ID)
-		}
-	default:
-		header, rows := alertTable(page.Alerts)
-		if err := table(p.stdout, header, rows); err != nil {
-			return err
-		}
+	if err := printList(p, page, page.Alerts, page.Next, func(a alertView) string { return digits(a.ID) }, alertTable); err != nil {
+		return err
 	}
-	p.noteNext(page.Next)
 	return p.noteEvaluator(ctx, pool)
 }
 
@@ -162,7 +127,7 @@ func alertTable(alerts []alertView) (header []string, rows [][]string) {
 			told = cell(strings.Join(a.ToldTo, ","), 30)
 		}
 		rows = append(rows, []string{
-			strconv.FormatInt(a.ID, 10), a.State, a.Severity, a.Rule, cell(a.Subject, 40), a.Value, moment(&a.Since), told, cell(a.Summary, 80),
+			digits(a.ID), a.State, a.Severity, a.Rule, cell(a.Subject, 40), a.Value, moment(&a.Since), told, cell(a.Summary, 80),
 		})
 	}
 	return []string{"ID", "STATE", "SEVERITY", "RULE", "SUBJECT", "VALUE", "SINCE", "TOLD", "SUMMARY"}, rows
@@ -251,7 +216,7 @@ func (p *Program) showAlert(ctx context.Context, text string) error {
 		{"Told", told},
 		{"Silenced until", moment(view.SilencedUntil)},
 	}
-	if err := p.record([]string{"Alert", strconv.FormatInt(view.ID, 10)}, rows); err != nil {
+	if err := p.record([]string{"Alert", digits(view.ID)}, rows); err != nil {
 		return err
 	}
 	for i, event := range view.Events {
@@ -305,7 +270,7 @@ func (p *Program) alertsHistory() *cobra.Command {
 }
 
 func (p *Program) alertHistory(ctx context.Context, rule, subject string, flags pageFlags) error {
-	from, err := before(flags)
+	from, err := flags.number()
 	if err != nil {
 		return err
 	}
@@ -321,18 +286,17 @@ func (p *Program) alertHistory(ctx context.Context, rule, subject string, flags 
 		return err
 	}
 	page := alertTurns{Events: []alertTurn{}}
-	found, page.Next = pageOf(found, flags.limit, func(e store.AlertEvent) int64 { return e.ID })
-	rows := make([][]string, len(found))
-	for i, e := range found {
+	key := func(e store.AlertEvent) string { return digits(e.ID) }
+	found, page.Next = pageOf(found, flags.limit, key)
+	for _, e := range found {
 		page.Events = append(page.Events, viewTurn(e))
-		rows[i] = []string{strconv.FormatInt(e.ID, 10), moment(&e.At), e.State, e.Severity, e.Rule, cell(e.Subject, 40), e.Value, cell(e.Summary, 80)}
 	}
-	if p.json {
-		return p.printJSON(page)
+	return printList(p, page, found, page.Next, key, turnTable)
+}
+
+func turnTable(events []store.AlertEvent) (header []string, rows [][]string) {
+	for _, e := range events {
+		rows = append(rows, []string{digits(e.ID), moment(&e.At), e.State, e.Severity, e.Rule, cell(e.Subject, 40), e.Value, cell(e.Summary, 80)})
 	}
-	if err := table(p.stdout, []string{"ID", "AT", "STATE", "SEVERITY", "RULE", "SUBJECT", "VALUE", "SUMMARY"}, rows); err != nil {
-		return err
-	}
-	p.noteNext(page.Next)
-	return nil
+	return []string{"ID", "AT", "STATE", "SEVERITY", "RULE", "SUBJECT", "VALUE", "SUMMARY"}, rows
 }

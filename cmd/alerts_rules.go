@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,30 +74,23 @@ func (p *Program) listRules(ctx context.Context, flags pageFlags) error {
 	if err != nil {
 		return err
 	}
-	rules, next, err := paginate(flags, rules, func(r store.AlertRule) string { return r.Name })
+	key := func(r store.AlertRule) string { return r.Name }
+	rules, next, err := paginate(flags, rules, key)
 	if err != nil {
 		return err
 	}
 	page := rulePage{Rules: []ruleView{}, Next: next}
-	rows := make([][]string, len(rules))
-	for i, rule := range rules {
+	for _, rule := range rules {
 		page.Rules = append(page.Rules, viewRule(rule))
-		rows[i] = ruleRow(rule)
 	}
-	switch {
-	case p.json:
-		return p.printJSON(page)
-	case p.quiet:
-		for _, rule := range rules {
-			fmt.Fprintln(p.stdout, rule.Name)
-		}
-	default:
-		if err := table(p.stdout, []string{"RULE", "SEVERITY", "THRESHOLD", "FOR", "REMINDER", "NOTIFIERS", "FIRES WHEN"}, rows); err != nil {
-			return err
-		}
+	return printList(p, page, rules, next, key, ruleTable)
+}
+
+func ruleTable(rules []store.AlertRule) (header []string, rows [][]string) {
+	for _, rule := range rules {
+		rows = append(rows, ruleRow(rule))
 	}
-	p.noteNext(next)
-	return nil
+	return []string{"RULE", "SEVERITY", "THRESHOLD", "FOR", "REMINDER", "NOTIFIERS", "FIRES WHEN"}, rows
 }
 
 func ruleRow(r store.AlertRule) []string {

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -101,7 +100,7 @@ func (p *Program) alertsSilences() *cobra.Command {
 }
 
 func (p *Program) listSilences(ctx context.Context, all bool, flags pageFlags) error {
-	from, err := before(flags)
+	from, err := flags.number()
 	if err != nil {
 		return err
 	}
@@ -114,30 +113,23 @@ func (p *Program) listSilences(ctx context.Context, all bool, flags pageFlags) e
 		return err
 	}
 	page := silencePage{Silences: []silenceView{}}
-	found, page.Next = pageOf(found, flags.limit, func(s store.Silence) int64 { return s.ID })
-	rows := make([][]string, len(found))
-	for i, s := range found {
+	key := func(s store.Silence) string { return digits(s.ID) }
+	found, page.Next = pageOf(found, flags.limit, key)
+	for _, s := range found {
 		page.Silences = append(page.Silences, silenceView(s))
+	}
+	return printList(p, page, found, page.Next, key, silenceTable)
+}
+
+func silenceTable(silences []store.Silence) (header []string, rows [][]string) {
+	for _, s := range silences {
 		ends := moment(&s.EndsAt)
 		if s.EndedBy != nil {
 			ends += " by " + *s.EndedBy
 		}
-		rows[i] = []string{strconv.FormatInt(s.ID, 10), cell(s.Rule, 40), cell(s.Subject, 40), moment(&s.CreatedAt), ends, cell(s.Author, 30), orDash(cell(s.Reason, 60))}
+		rows = append(rows, []string{digits(s.ID), cell(s.Rule, 40), cell(s.Subject, 40), moment(&s.CreatedAt), ends, cell(s.Author, 30), orDash(cell(s.Reason, 60))})
 	}
-	switch {
-	case p.json:
-		return p.printJSON(page)
-	case p.quiet:
-		for _, s := range found {
-			fmt.Fprintln(p.stdout, s.ID)
-		}
-	default:
-		if err := table(p.stdout, []string{"ID", "RULE", "SUBJECT", "SINCE", "UNTIL", "AUTHOR", "REASON"}, rows); err != nil {
-			return err
-		}
-	}
-	p.noteNext(page.Next)
-	return nil
+	return []string{"ID", "RULE", "SUBJECT", "SINCE", "UNTIL", "AUTHOR", "REASON"}, rows
 }
 
 // endedSilence is the result of `alerts unsilence --json`; an interface.

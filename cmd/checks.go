@@ -206,7 +206,7 @@ func (p *Program) listChecks(ctx context.Context, statuses []string, flags pageF
 			return usagef("--status %q: there is no such status; choose from %s", status, strings.Join(checkStatuses(), ", "))
 		}
 	}
-	if err := checkLimit(flags.limit); err != nil {
+	if err := flags.check(); err != nil {
 		return err
 	}
 	pool, err := p.Database(ctx)
@@ -218,14 +218,12 @@ func (p *Program) listChecks(ctx context.Context, statuses []string, flags pageF
 		return err
 	}
 	page := checkPage{Checks: []checkView{}}
-	if len(found) > flags.limit {
-		found = found[:flags.limit]
-		page.Next = &found[flags.limit-1].Name
-	}
+	key := func(check store.Check) string { return check.Name }
+	found, page.Next = pageOf(found, flags.limit, key)
 	for _, check := range found {
 		page.Checks = append(page.Checks, viewCheck(check))
 	}
-	return printList(p, page, found, page.Next, func(check store.Check) string { return check.Name }, checkTable)
+	return printList(p, page, found, page.Next, key, checkTable)
 }
 
 // checkTable returns the table of checks.
@@ -238,14 +236,6 @@ func checkTable(found []store.Check) (header []string, rows [][]string) {
 		}
 	}
 	return []string{"NAME", "STATUS", "SINCE", "LAST PING", "TOOK", "EXPECTED BY", "RUNS"}, rows
-}
-
-func checkLimit(limit int) error {
-	const most = 1000
-	if limit < 1 || limit > most {
-		return usagef("--limit %d: give a number from 1 to %d", limit, most)
-	}
-	return nil
 }
 
 // rhythm says in words when a check is expected to be pinged.
@@ -372,15 +362,9 @@ type pingPage struct {
 }
 
 func (p *Program) listPings(ctx context.Context, name string, flags pageFlags) error {
-	if err := checkLimit(flags.limit); err != nil {
+	before, err := flags.number()
+	if err != nil {
 		return err
-	}
-	var before int64
-	if flags.after != "" {
-		var err error
-		if before, err = strconv.ParseInt(flags.after, 10, 64); err != nil || before < 1 {
-			return usagef("--after %q: give the id of the last ping of the page before", flags.after)
-		}
 	}
 	pool, err := p.Database(ctx)
 	if err != nil {
@@ -394,15 +378,11 @@ func (p *Program) listPings(ctx context.Context, name string, flags pageFlags) e
 		return err
 	}
 	page := pingPage{Pings: []pingView{}}
-	if len(found) > flags.limit {
-		found = found[:flags.limit]
-		last := strconv.FormatInt(found[flags.limit-1].ID, 10)
-		page.Next = &last
-	}
+	found, page.Next = pageOf(found, flags.limit, func(ping store.CheckPing) string { return digits(ping.ID) })
 	for _, ping := range found {
 		page.Pings = append(page.Pings, viewPing(ping))
 	}
-	return printList(p, page, page.Pings, page.Next, func(ping pingView) string { return strconv.FormatInt(ping.ID, 10) }, pingTable)
+	return printList(p, page, page.Pings, page.Next, func(ping pingView) string { return digits(ping.ID) }, pingTable)
 }
 
 // pingTable returns the table of pings.
@@ -414,7 +394,7 @@ func pingTable(pings []pingView) (header []string, rows [][]string) {
 			kind += " " + strconv.Itoa(int(*ping.ExitStatus))
 		}
 		rows[i] = []string{
-			strconv.FormatInt(ping.ID, 10), moment(&ping.At), kind, span(ping.Duration), cell(ping.RunID, 20), cell(ping.Source, 40),
+			digits(ping.ID), moment(&ping.At), kind, span(ping.Duration), cell(ping.RunID, 20), cell(ping.Source, 40),
 			cell(lastLine(ping.Body), 48),
 		}
 	}

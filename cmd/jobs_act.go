@@ -406,7 +406,7 @@ func (p *Program) printOutcomeTable(page outcomePage) error {
 	if len(page.Jobs) <= fewPerJob {
 		rows := make([][]string, len(page.Jobs))
 		for i, job := range page.Jobs {
-			rows[i] = []string{strconv.FormatInt(job.ID, 10), job.Result, orDash(job.State), job.Note}
+			rows[i] = []string{digits(job.ID), job.Result, orDash(job.State), job.Note}
 		}
 		return table(p.stdout, []string{"ID", "RESULT", "STATE", "NOTE"}, rows)
 	}

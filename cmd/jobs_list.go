@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -75,11 +74,7 @@ func (p *Program) listJobs(ctx context.Context, flags *jobFilter, limit int, aft
 	if window := flags.window(filter); window != "" {
 		page.Notices = append(page.Notices, window)
 	}
-	if len(found) > limit {
-		found = found[:limit]
-		next := cursor(found[limit-1])
-		page.Next = &next
-	}
+	found, page.Next = pageOf(found, limit, cursor)
 	if page.Jobs, err = readJobs(ctx, conn, found); err != nil {
 		return err
 	}
@@ -135,7 +130,7 @@ func (p *Program) printJobs(page jobPage) error {
 		rows := make([][]string, len(page.Jobs))
 		for i, job := range page.Jobs {
 			rows[i] = []string{
-				strconv.FormatInt(job.ID, 10), job.State, cell(job.Kind, 40), cell(job.Queue, 24),
+				digits(job.ID), job.State, cell(job.Kind, 40), cell(job.Queue, 24),
 				fmt.Sprintf("%d/%d", job.Attempt, job.MaxAttempts), moment(&job.ScheduledAt), moment(job.FinalizedAt),
 				cell(string(job.Args), 48),
 			}

@@ -108,11 +108,7 @@ func (p *Program) jobLogs(ctx context.Context, id int64, flags logFlags) error {
 		}
 	}
 	page := logPage{Lines: []logLine{}}
-	if len(lines) > flags.limit {
-		lines = lines[:flags.limit]
-		next := strconv.FormatInt(lines[flags.limit-1].ID, 10)
-		page.Next = &next
-	}
+	lines, page.Next = pageOf(lines, flags.limit, func(line store.LogsRow) string { return digits(line.ID) })
 	if p.json {
 		for _, line := range lines {
 			page.Lines = append(page.Lines, logLine(line))

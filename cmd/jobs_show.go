@@ -73,7 +73,7 @@ func (p *Program) printJob(job jobView) error {
 		{"Args", string(job.Args)},
 		{"Metadata", string(job.Metadata)},
 	}
-	if err := p.record([]string{"ID", strconv.FormatInt(job.ID, 10)}, rows); err != nil {
+	if err := p.record([]string{"ID", digits(job.ID)}, rows); err != nil {
 		return err
 	}
 	for _, failure := range job.Errors {

@@ -110,7 +110,7 @@ func (p *Program) printWaited(result waitResult, timeout time.Duration) error {
 	failed := 0
 	rows := make([][]string, len(result.Jobs))
 	for i, job := range result.Jobs {
-		rows[i] = []string{strconv.FormatInt(job.ID, 10), job.State, strconv.Itoa(int(job.Attempt))}
+		rows[i] = []string{digits(job.ID), job.State, strconv.Itoa(int(job.Attempt))}
 		if job.State != "completed" {
 			failed++
 		}

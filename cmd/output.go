@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -67,7 +68,7 @@ func (p *Program) record(title []string, rows [][]string) error {
 	return nil
 }
 
-// pageFlags are the flags of a list that is read as a whole and shown by pages.
+// pageFlags are the flags of a list that is shown by pages.
 type pageFlags struct {
 	limit int
 	after string
@@ -76,6 +77,41 @@ type pageFlags struct {
 func (f *pageFlags) addTo(c *cobra.Command, limit int, last string) {
 	c.Flags().IntVar(&f.limit, "limit", limit, "how many, from 1")
 	c.Flags().StringVar(&f.after, "after", "", "the next page: "+last+" of the page before")
+}
+
+// mostOfPage is how many entries a page has at most whose every entry the database reads for it.
+const mostOfPage = 1000
+
+// check refuses a limit of a list that is read by pages.
+func (f *pageFlags) check() error {
+	if f.limit < 1 || f.limit > mostOfPage {
+		return usagef("--limit %d: give a number from 1 to %d", f.limit, mostOfPage)
+	}
+	return nil
+}
+
+// number checks the flags of a list whose pages go by numbers, and returns the one of --after, 0 for the first page.
+func (f *pageFlags) number() (int64, error) {
+	if err := f.check(); err != nil || f.after == "" {
+		return 0, err
+	}
+	id, err := strconv.ParseInt(f.after, 10, 64)
+	if err != nil || id < 1 {
+		return 0, usagef("--after %q: give the id of the last entry of the page before", f.after)
+	}
+	return id, nil
+}
+
+// digits is the key of an entry that has a number.
+func digits(id int64) string { return strconv.FormatInt(id, 10) }
+
+// pageOf cuts what was read, one more than the limit, to the limit, and returns the key of the last entry when more follow.
+func pageOf[T any](items []T, limit int, key func(T) string) ([]T, *string) {
+	if len(items) <= limit {
+		return orEmpty(items), nil
+	}
+	last := key(items[limit-1])
+	return items[:limit], &last
 }
 
 // paginate returns the page of a list that begins after the item of that key, and the key of its last item when more
@@ -91,11 +127,8 @@ func paginate[T any](f pageFlags, items []T, key func(T) string) ([]T, *string, 
 		}
 		items = items[at+1:]
 	}
-	if len(items) <= f.limit {
-		return orEmpty(items), nil, nil
-	}
-	last := key(items[f.limit-1])
-	return items[:f.limit], &last, nil
+	page, next := pageOf(items, f.limit, key)
+	return page, next, nil
 }
 
 // printList prints the page of a list: page as JSON, or the key of each item on a line, or a table, and how to see the next.

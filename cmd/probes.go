@@ -195,7 +195,7 @@ func (p *Program) listProbes(ctx context.Context, statuses []string, flags pageF
 			return usagef("--status %q: there is no such status; choose from %s", status, strings.Join(probe.Statuses(), ", "))
 		}
 	}
-	if err := checkLimit(flags.limit); err != nil {
+	if err := flags.check(); err != nil {
 		return err
 	}
 	pool, err := p.schedulesPool(ctx)
@@ -207,32 +207,23 @@ func (p *Program) listProbes(ctx context.Context, statuses []string, flags pageF
 		return err
 	}
 	page := probePage{Probes: []probeView{}}
-	if len(found) > flags.limit {
-		found = found[:flags.limit]
-		page.Next = &found[flags.limit-1].Name
+	key := func(v store.ProbeView) string { return v.Name }
+	found, page.Next = pageOf(found, flags.limit, key)
+	for i := range found {
+		page.Probes = append(page.Probes, viewProbe(&found[i]))
 	}
-	rows := make([][]string, len(found))
+	return printList(p, page, found, page.Next, key, probeTable)
+}
+
+func probeTable(found []store.ProbeView) (header []string, rows [][]string) {
+	rows = make([][]string, len(found))
 	for i := range found {
 		v := &found[i]
-		page.Probes = append(page.Probes, viewProbe(v))
 		rows[i] = []string{
 			cell(v.Name, 40), v.Status, ago(v.Since), figure(v.Value), ago(orZero(v.LastRunAt)), lasting(v.LastDuration), config.Duration(v.Every).String(), cell(textOf(v.Detail), 60),
 		}
 	}
-	switch {
-	case p.json:
-		return p.printJSON(page)
-	case p.quiet:
-		for _, v := range found {
-			fmt.Fprintln(p.stdout, v.Name)
-		}
-	default:
-		if err := table(p.stdout, []string{"NAME", "STATUS", "SINCE", "VALUE", "LAST RUN", "TOOK", "EVERY", "DETAIL"}, rows); err != nil {
-			return err
-		}
-	}
-	p.noteNext(page.Next)
-	return nil
+	return []string{"NAME", "STATUS", "SINCE", "VALUE", "LAST RUN", "TOOK", "EVERY", "DETAIL"}, rows
 }
 
 // figure prints a number that may be missing.

@@ -268,7 +268,7 @@ func readValuePlace(text string) (time.Time, string, error) {
 }
 
 func (p *Program) listProbeValues(ctx context.Context, name string, f *valueFlags) error {
-	if err := checkLimit(f.page.limit); err != nil {
+	if err := f.page.check(); err != nil {
 		return err
 	}
 	window := store.ProbeWindow{
@@ -292,22 +292,19 @@ func (p *Program) listProbeValues(ctx context.Context, name string, f *valueFlag
 		return err
 	}
 	page := valuePage{Values: []valueView{}}
-	if len(found) > f.page.limit {
-		found = found[:f.page.limit]
-		last := valuePlace(found[f.page.limit-1].At, found[f.page.limit-1].Series)
-		page.Next = &last
-	}
-	rows := make([][]string, len(found))
-	for i, v := range found {
+	key := func(v store.ProbeValue) string { return valuePlace(v.At, v.Series) }
+	found, page.Next = pageOf(found, f.page.limit, key)
+	for _, v := range found {
 		page.Values = append(page.Values, valueView{v.At, v.Series, v.Value, v.Width.Seconds(), v.N, v.Low, v.High, v.Mean})
-		rows[i] = []string{moment(&v.At), cell(v.Series, 60), figure(&v.Value), strconv.Itoa(int(v.N)), figure(&v.Low), figure(&v.High), strconv.FormatFloat(v.Mean, 'g', 6, 64)}
 	}
-	if p.json {
-		return p.printJSON(page)
+	return printList(p, page, found, page.Next, key, valueTable)
+}
+
+func valueTable(values []store.ProbeValue) (header []string, rows [][]string) {
+	for _, v := range values {
+		rows = append(rows, []string{
+			moment(&v.At), cell(v.Series, 60), figure(&v.Value), strconv.Itoa(int(v.N)), figure(&v.Low), figure(&v.High), strconv.FormatFloat(v.Mean, 'g', 6, 64),
+		})
 	}
-	if err := table(p.stdout, []string{"AT", "SERIES", "VALUE", "N", "LOW", "HIGH", "MEAN"}, rows); err != nil {
-		return err
-	}
-	p.noteNext(page.Next)
-	return nil
+	return []string{"AT", "SERIES", "VALUE", "N", "LOW", "HIGH", "MEAN"}, rows
 }

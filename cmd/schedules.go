@@ -103,16 +103,13 @@ func (p *Program) listSchedules(ctx context.Context, statuses []string, after st
 	if err != nil {
 		return err
 	}
-	var next *string
-	if len(found) > limit {
-		found = found[:limit]
-		next = &found[limit-1].Name
-	}
+	key := func(s store.ScheduleView) string { return s.Name }
+	found, next := pageOf(found, limit, key)
 	page := view.SchedulePage{Schedules: make([]view.Schedule, len(found)), Next: next}
 	for i := range found {
 		page.Schedules[i] = view.OfSchedule(&found[i])
 	}
-	return printList(p, page, found, next, func(s store.ScheduleView) string { return s.Name }, scheduleTable)
+	return printList(p, page, found, next, key, scheduleTable)
 }
 
 // scheduleTable returns the table of schedules.

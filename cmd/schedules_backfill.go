@@ -151,16 +151,13 @@ func (p *Program) schedulesBackfills() *cobra.Command {
 }
 
 func (p *Program) listBackfills(ctx context.Context, flags pageFlags) error {
-	if err := checkLimit(flags.limit); err != nil {
+	from, err := flags.number()
+	if err != nil {
 		return err
 	}
 	var before *int64
-	if flags.after != "" {
-		id, err := parseBackfill("--after", flags.after)
-		if err != nil {
-			return err
-		}
-		before = &id
+	if from > 0 {
+		before = &from
 	}
 	pool, err := p.schedulesPool(ctx)
 	if err != nil {
@@ -170,19 +167,15 @@ func (p *Program) listBackfills(ctx context.Context, flags pageFlags) error {
 	if err != nil {
 		return err
 	}
-	key := func(b backfillView) string { return strconv.FormatInt(b.ID, 10) }
 	page := backfillPage{Backfills: []backfillView{}}
-	for _, row := range found[:min(len(found), flags.limit)] {
+	found, page.Next = pageOf(found, flags.limit, func(row store.ListBackfillsRow) string { return digits(row.ID) })
+	for _, row := range found {
 		page.Backfills = append(page.Backfills, backfillView{
 			ID: row.ID, Schedule: row.Schedule, From: row.FromAt, To: row.ToAt, AtOnce: row.AtOnce, Fired: row.Fired, OpenRuns: row.OpenRuns,
 			CreatedAt: row.CreatedAt, CreatedBy: row.CreatedBy, EndedAt: row.EndedAt, Cancelled: row.Cancelled,
 		})
 	}
-	if len(found) > flags.limit {
-		last := key(page.Backfills[flags.limit-1])
-		page.Next = &last
-	}
-	return printList(p, page, page.Backfills, page.Next, key, backfillTable)
+	return printList(p, page, page.Backfills, page.Next, func(b backfillView) string { return digits(b.ID) }, backfillTable)
 }
 
 func backfillTable(backfills []backfillView) (header []string, rows [][]string) {
