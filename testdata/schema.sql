@@ -676,6 +676,8 @@ CREATE FUNCTION towpath.compact_probes(beyond integer, most integer) RETURNS int
 
 CREATE FUNCTION towpath.count_ticks(runs json) RETURNS TABLE(schedule text, rows bigint, fired bigint, last_due timestamp with time zone) LANGUAGE sql AS $$ … $$;
 
+CREATE FUNCTION towpath.cron_fault(cron text) RETURNS text[] LANGUAGE plpgsql AS $$ … $$;
+
 CREATE FUNCTION towpath.cron_gap(vals integer[], length integer) RETURNS integer LANGUAGE sql AS $$ … $$;
 
 CREATE FUNCTION towpath.cron_values(field text, low integer, high integer, names text[]) RETURNS integer[] LANGUAGE plpgsql AS $$ … $$;
@@ -761,6 +763,8 @@ CREATE FUNCTION towpath.job_unique_key(kind text, args json, queue text, schedul
 CREATE FUNCTION towpath.key_holder(job_id bigint, key bytea) RETURNS bigint LANGUAGE sql SECURITY DEFINER AS $$ … $$;
 
 CREATE FUNCTION towpath.kinds_since(period interval) RETURNS TABLE(kind text, started bigint, completed bigint, failed bigint, discarded bigint, cancelled bigint, failure_ratio double precision, started_per_minute double precision, wait_p50 interval, wait_p95 interval, run_p50 interval, run_p95 interval, waiting bigint, processes bigint) LANGUAGE plpgsql SECURITY DEFINER AS $$ … $$;
+
+CREATE FUNCTION towpath.known_queues() RETURNS text LANGUAGE sql AS $$ … $$;
 
 CREATE FUNCTION towpath.known_zone(name text) RETURNS boolean LANGUAGE plpgsql AS $$ … $$;
 
