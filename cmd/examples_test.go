@@ -59,7 +59,7 @@ var (
 	examplePrograms = map[string]string{"towpath pg psql": "psql", "pg_dump": "pg_dump", "curl": "-"}
 
 	// exampleWords stand for something else in the test.
-	exampleWords = strings.NewReplacer("TOWPATH_DATABASE_URL=postgres://towpath@localhost/towpath ", "", "127.0.0.1:8080", "127.0.0.1:0", "/tmp/towpath", "data")
+	exampleWords = strings.NewReplacer("TOWPATH_DATABASE_URL=postgres://app@localhost/app ", "", "127.0.0.1:8080", "127.0.0.1:0", "/tmp/towpath", "data")
 )
 
 // Every line of every example does what it says.

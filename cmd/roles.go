@@ -76,7 +76,7 @@ func (p *Program) allCommand() *cobra.Command {
 		Use:     "all",
 		Short:   "All roles in one process: api, scheduler and worker",
 		Long:    "Run the roles api, scheduler and worker in one process.",
-		Example: "  TOWPATH_DATABASE_URL=postgres://towpath@localhost/towpath towpath all",
+		Example: "  TOWPATH_DATABASE_URL=postgres://app@localhost/app towpath all",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return p.serve(c.Context(), serveOptions{roles: allRoles()})
 		},

@@ -119,6 +119,7 @@ var checks = []check{
 	{"constraints", true, lookAtConstraints},
 	{"partitions", true, lookAtPartitions},
 	{"grants", true, lookAtGrants},
+	{"names", true, lookAtNames},
 	{"fleet", true, lookAtFleet},
 	{"clocks", true, lookAtClocks},
 	{"transactions", false, lookAtTransactions},

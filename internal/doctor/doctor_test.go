@@ -97,7 +97,7 @@ func TestHealthy(t *testing.T) {
 	report = examine(t, pool, doctor.Options{})
 	require.Empty(t, report.Findings, "a database with a process")
 	require.Empty(t, report.Skipped)
-	require.Len(t, report.Checks, 13)
+	require.Len(t, report.Checks, 14)
 	raw, err := json.Marshal(report)
 	require.NoError(t, err)
 	require.Contains(t, string(raw), `"findings":[],"skipped":[]`)
@@ -134,7 +134,7 @@ func TestVersions(t *testing.T) {
 		f := only(t, report, "versions", doctor.Fault)
 		require.Contains(t, f.What, "missing: main 001")
 		require.Equal(t, "shop migrate up", f.Mend)
-		require.Len(t, report.Skipped, 8)
+		require.Len(t, report.Skipped, 9)
 	})
 	t.Run("newer schema", func(t *testing.T) {
 		t.Parallel()
@@ -282,7 +282,7 @@ func TestLackOfRights(t *testing.T) {
 			report := examine(t, as, doctor.Options{})
 			f := only(t, report, "rights", doctor.Warning)
 			require.Contains(t, f.What, role)
-			require.Contains(t, f.What, "may not look at versions, schema, constraints, partitions, grants, fleet, clocks, connections, vacuum")
+			require.Contains(t, f.What, "may not look at versions, schema, constraints, partitions, grants, names, fleet, clocks, connections, vacuum")
 			require.Equal(t, "schema towpath", f.Where)
 			require.Equal(t, []string{"transactions", "slots", "keepalives", "notify"}, report.Checks, "those that were made")
 			for _, s := range report.Skipped {
@@ -295,7 +295,7 @@ func TestLackOfRights(t *testing.T) {
 			exec(t, pool, grant)
 			report = examine(t, as, doctor.Options{})
 			require.Empty(t, report.Findings)
-			require.Len(t, report.Checks, 13)
+			require.Len(t, report.Checks, 14)
 		})
 	}
 }
@@ -308,4 +308,20 @@ func TestLackOfRightsOfOurRoles(t *testing.T) {
 	require.NoError(t, pool.QueryRow(t.Context(), `SELECT quote_ident(current_user)`).Scan(&owner))
 	f := only(t, examine(t, testdb.As(t, pool, "towpath_reader"), doctor.Options{}), "rights", doctor.Warning)
 	require.Equal(t, "run it as "+owner+", who owns the schema", f.Mend)
+}
+
+// A role that is called as our schema is finds it first, unless it is told otherwise.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	lead(t, pool, "a")
+	config := pool.Config()
+	config.ConnConfig.RuntimeParams["search_path"] = "towpath, public"
+	first, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(first.Close)
+	f := only(t, examine(t, first, doctor.Options{}), "names", doctor.Note)
+	require.Contains(t, f.What, "lands in towpath")
+	require.Contains(t, f.Mend, " SET search_path = public;")
+	require.Empty(t, examine(t, pool, doctor.Options{}).Findings)
 }
