@@ -119,6 +119,8 @@ func everyStatement(t *testing.T, r *rig, in string) {
 		require.ErrorIs(t, err, rivertype.ErrJobRunning)
 		a.end(t, failedAvailable(id[4], due))
 	}
+	_, err = r.exec.QueueDeleteExpired(ctx, &riverdriver.QueueDeleteExpiredParams{Max: 10, Schema: in, UpdatedAtHorizon: due})
+	require.NoError(t, err)
 	require.NoError(t, a.pilot.ProducerShutdown(ctx, a.exec, &riverpilot.ProducerShutdownParams{Queue: a.queue, Schema: in}))
 }
 
