@@ -34,6 +34,7 @@ CREATE TABLE /* TEMPLATE: schema */schedule (
     open_runs integer NOT NULL DEFAULT 0,
     watched_since timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_due timestamptz,
+    overdue_since timestamptz,
     last_start timestamptz,
     last_success timestamptz,
     last_failure timestamptz,
@@ -77,6 +78,7 @@ COMMENT ON COLUMN /* TEMPLATE: schema */schedule.runs IS 'How many rows it has h
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule.open_runs IS 'How many of its runs have not ended.';
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule.watched_since IS 'Since when its status is watched: it was defined or resumed then.';
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule.last_due IS 'When the last tick that was to run was due.';
+COMMENT ON COLUMN /* TEMPLATE: schema */schedule.overdue_since IS 'Since when the oldest tick is due that was to run and has not begun; NULL if there is none. Ticks that wait for a run to end do not count.';
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule.last_start IS 'When a run of it last started.';
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule.last_success IS 'When a run last succeeded.';
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule.last_failure IS 'When a run last failed for good, or was cancelled.';
@@ -93,6 +95,7 @@ CREATE TABLE /* TEMPLATE: schema */schedule_run (
     n bigint NOT NULL,
     tick timestamptz NOT NULL,
     due timestamptz NOT NULL,
+    awaited_since timestamptz,
     ticks integer NOT NULL DEFAULT 1,
     cause text NOT NULL,
     backfill bigint,
@@ -120,6 +123,7 @@ COMMENT ON COLUMN /* TEMPLATE: schema */schedule_run.schedule IS 'The schedule.'
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule_run.n IS 'Counts the rows of a schedule.';
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule_run.tick IS 'The moment that the expression names; of a run by hand, the moment of asking. Of skipped ticks, the last one.';
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule_run.due IS 'When it was to be fired: with a jitter a little later.';
+COMMENT ON COLUMN /* TEMPLATE: schema */schedule_run.awaited_since IS 'Since when its start is awaited, if not since due: of several ticks since the first one was, of one that was held since the other run ended.';
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule_run.ticks IS 'How many ticks the row stands for.';
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule_run.cause IS 'tick: its time had come; manual: somebody asked for it; backfill: somebody asked for a span of the past.';
 COMMENT ON COLUMN /* TEMPLATE: schema */schedule_run.backfill IS 'The backfill that it belongs to.';

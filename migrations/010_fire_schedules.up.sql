@@ -255,24 +255,25 @@ BEGIN
         FROM json_to_recordset(runs) AS r (schedule text, tick timestamptz, note text)
         JOIN /* TEMPLATE: schema */schedule s ON s.name = r.schedule CROSS JOIN LATERAL (SELECT coalesce(s.edited, s.code) AS holds) d
         WHERE r.note IS NULL)) WITH ORDINALITY AS j (id, state, skipped, place);
-    INSERT INTO /* TEMPLATE: schema */schedule_run (schedule, n, tick, due, ticks, cause, backfill, job_id, outcome, note)
-    SELECT r.schedule, s.runs + row_number() OVER (PARTITION BY r.schedule ORDER BY r.tick, r.note IS NOT NULL), r.tick, r.due, coalesce(r.ticks, 1),
+    INSERT INTO /* TEMPLATE: schema */schedule_run (schedule, n, tick, due, awaited_since, ticks, cause, backfill, job_id, outcome, note)
+    SELECT r.schedule, s.runs + row_number() OVER (PARTITION BY r.schedule ORDER BY r.tick, r.note IS NOT NULL), r.tick, r.due, r.since, coalesce(r.ticks, 1),
         enqueue_ticks.cause, r.backfill, CASE WHEN r.note IS NULL THEN ids[row_number() OVER (PARTITION BY r.note IS NULL ORDER BY r.tick, r.schedule)] END,
         CASE WHEN r.note IS NULL THEN 'waiting' ELSE 'skipped' END, r.note
-    FROM json_to_recordset(runs) AS r (schedule text, tick timestamptz, due timestamptz, ticks integer, note text, backfill bigint)
+    FROM json_to_recordset(runs) AS r (schedule text, tick timestamptz, due timestamptz, since timestamptz, ticks integer, note text, backfill bigint)
     JOIN /* TEMPLATE: schema */schedule s ON s.name = r.schedule;
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */enqueue_ticks(json, text) IS
     'Internal: enqueues the jobs of ticks of schedules that the caller has locked, and records them; a tick with a note is recorded only.';
 
-CREATE FUNCTION /* TEMPLATE: schema */count_ticks(runs json) RETURNS TABLE (schedule text, rows bigint, fired bigint, last_due timestamptz)
+CREATE FUNCTION /* TEMPLATE: schema */count_ticks(runs json) RETURNS TABLE (schedule text, rows bigint, fired bigint, last_due timestamptz, overdue_since timestamptz)
     LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
-    SELECT r.schedule, count(*), count(*) FILTER (WHERE r.note IS NULL), max(r.due) FILTER (WHERE r.note IS NULL OR r.note = 'missed')
-    FROM json_to_recordset(runs) AS r (schedule text, due timestamptz, note text) GROUP BY r.schedule;
+    SELECT r.schedule, count(*), count(*) FILTER (WHERE r.note IS NULL), max(r.due) FILTER (WHERE r.note IS NULL OR r.note = 'missed'),
+        min(coalesce(r.since, r.due)) FILTER (WHERE r.note IS NULL OR r.note = 'missed')
+    FROM json_to_recordset(runs) AS r (schedule text, due timestamptz, since timestamptz, note text) GROUP BY r.schedule;
 END;
-COMMENT ON FUNCTION /* TEMPLATE: schema */count_ticks(json) IS 'Internal: of each schedule among ticks, how many rows and jobs they are, and when the last one was due.';
+COMMENT ON FUNCTION /* TEMPLATE: schema */count_ticks(json) IS 'Internal: of each schedule among ticks, how many rows and jobs they are, when the last one was due, and since when the first one is.';
 
 CREATE FUNCTION /* TEMPLATE: schema */fire_schedules(runs json, cause text) RETURNS void
     LANGUAGE plpgsql
@@ -311,6 +312,7 @@ BEGIN
     END IF;
     UPDATE /* TEMPLATE: schema */schedule s SET version = s.version + 1, settled = true, after = c.after, next_tick = c.next_tick, next_due = c.next_due, held = c.held, blocked = c.held,
         in_words = c.in_words, problem = c.problem, runs = s.runs + coalesce(t.rows, 0), open_runs = s.open_runs + coalesce(t.fired, 0), last_due = greatest(s.last_due, t.last_due),
+        overdue_since = least(s.overdue_since, t.overdue_since),
         status_due = CASE WHEN t.schedule IS NOT NULL OR s.problem IS DISTINCT FROM c.problem THEN '-infinity' ELSE s.status_due END
     FROM json_to_recordset(changes) AS c (name text, after timestamptz, next_tick timestamptz, next_due timestamptz, held boolean, in_words text, problem text)
     JOIN unnest(moved) AS m (name) ON m.name = c.name
@@ -344,6 +346,9 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */advance_backfill(bigint, timestamptz, 
 
 -- Looks at the jobs of unfinished runs and writes down what became of them. A job is found in one of the two tables by one
 -- snapshot. Schedules are locked before their runs are counted, so that none is missed that is fired meanwhile.
+--
+-- A run that waits is overdue until it begins itself. What will never begin, a tick that was passed over as missed or whose
+-- job was deleted, is overdue until anything begins after it.
 CREATE FUNCTION /* TEMPLATE: schema */note_schedule_runs() RETURNS integer
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -382,13 +387,16 @@ BEGIN
     END IF;
     PERFORM FROM /* TEMPLATE: schema */schedule s WHERE s.name = ANY (touched) ORDER BY s.name FOR UPDATE;
     UPDATE /* TEMPLATE: schema */schedule s SET open_runs = open.n, running_since = open.since, last_start = greatest(s.last_start, latest.start),
+        overdue_since = least(open.overdue, CASE WHEN s.last_due <= greatest(s.last_start, latest.start) THEN NULL
+            WHEN s.overdue_since <= greatest(s.last_start, latest.start) THEN s.last_due ELSE s.overdue_since END),
         last_success = greatest(s.last_success, latest.success), last_failure = greatest(s.last_failure, latest.failure),
         last_outcome = coalesce(latest.outcome, s.last_outcome),
         last_duration = coalesce(latest.took, s.last_duration), usual_duration = coalesce(usual.took, s.usual_duration),
         blocked = s.blocked AND open.n >= s.open_runs, version = s.version + 1, status_due = '-infinity'
     FROM unnest(touched) AS t (name)
     CROSS JOIN LATERAL (
-        SELECT count(*)::integer AS n, min(r.started_at) FILTER (WHERE r.outcome = 'running') AS since
+        SELECT count(*)::integer AS n, min(r.started_at) FILTER (WHERE r.outcome = 'running') AS since,
+            min(coalesce(r.awaited_since, r.due)) FILTER (WHERE r.outcome = 'waiting' AND r.started_at IS NULL AND r.cause = 'tick') AS overdue
         FROM /* TEMPLATE: schema */schedule_run r WHERE r.schedule = t.name AND r.outcome IN ('waiting', 'running', 'retrying')
     ) open
     CROSS JOIN LATERAL (

@@ -38,7 +38,9 @@ BEGIN
     changed := old.paused_at IS NOT NULL;
     IF changed THEN
         UPDATE /* TEMPLATE: schema */schedule s SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, settled = false, after = greatest(s.after, clock_timestamp()),
-            watched_since = clock_timestamp(), last_due = NULL, version = s.version + 1, status_due = '-infinity'
+            watched_since = clock_timestamp(), last_due = NULL, overdue_since = (
+                SELECT min(coalesce(r.awaited_since, r.due)) FROM /* TEMPLATE: schema */schedule_run r WHERE r.schedule = s.name AND r.outcome = 'waiting' AND r.started_at IS NULL AND r.cause = 'tick'),
+            version = s.version + 1, status_due = '-infinity'
         WHERE s.name = resume_schedule.schedule;
         PERFORM /* TEMPLATE: schema */audit_action('resume_schedule', 'schedule ' || schedule, jsonb_build_object('paused_at', old.paused_at));
         PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.schedule', schedule);
@@ -154,7 +156,7 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */cancel_backfill(bigint) IS
 CREATE VIEW /* TEMPLATE: schema */schedules AS
 SELECT s.name, d.holds ->> 'expression' AS expression, coalesce(s.in_words, d.holds ->> 'expression') AS in_words, d.holds ->> 'zone' AS zone,
     d.holds ->> 'kind' AS kind, d.holds -> 'args' AS args, d.holds ->> 'queue' AS queue, (d.holds ->> 'priority')::integer AS priority,
-    CASE WHEN now.status IN ('late', 'missed') AND s.status NOT IN ('failed', 'too_long') OR s.status IN ('ok', 'late') THEN now.status ELSE s.status END AS status,
+    CASE WHEN now.status IN ('late', 'missed') AND s.status NOT IN ('missed', 'failed', 'too_long') OR s.status IN ('ok', 'late') THEN now.status ELSE s.status END AS status,
     CASE WHEN s.paused_at IS NOT NULL THEN s.paused_at
         WHEN now.status = 'missed' AND s.status IN ('ok', 'late') THEN s.next_due + d.grace
         WHEN now.status = 'late' AND s.status = 'ok' THEN s.next_due ELSE s.status_since END AS status_since,

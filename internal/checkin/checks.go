@@ -181,8 +181,7 @@ func facts(h *store.Heartbeat) schedule.Facts {
 		from *time.Time
 	}{
 		{&f.PausedAt, h.PausedAt},
-		{&f.LastDue, h.ExpectedBy},
-		{&f.LastStart, h.LastSignAt},
+		{&f.Overdue, h.ExpectedBy},
 		{&f.LastSuccess, h.LastSuccessAt},
 		{&f.LastFailure, h.LastFailureAt},
 		{&f.RunningSince, h.RunningSince},
@@ -193,10 +192,6 @@ func facts(h *store.Heartbeat) schedule.Facts {
 	}
 	if h.Longest != nil {
 		f.Longest = *h.Longest
-	}
-	// What is expected has not begun, even where a clock that jumped has it otherwise.
-	if f.LastStart.After(f.LastDue) {
-		f.LastStart = f.LastDue.Add(-1)
 	}
 	return f
 }

@@ -28,12 +28,14 @@ const (
 // Fired is a tick that runs.
 type Fired struct {
 	Tick, Due time.Time
-	Ticks     int // how many ticks the run stands for
+	Ticks     int       // how many ticks the run stands for
+	Since     time.Time // since when its start is awaited: the first of them was due then, or it was held until then
 }
 
 // Passed are ticks that do not run.
 type Passed struct {
 	First, Last, Due time.Time // Due is that of the last
+	Since            time.Time // when the first was due
 	Ticks            int
 	Reason           string
 }
@@ -105,13 +107,13 @@ func (c *choice) missed(due []time.Time) []Fired {
 	case CatchUp:
 		fired := make([]Fired, len(due))
 		for i, tick := range due {
-			fired[i] = Fired{tick, c.plan.Due(tick), 1}
+			fired[i] = c.fired(tick, tick, 1)
 		}
 		return fired
 	case Skip:
 		var fired, passed []Fired
 		for i, tick := range due {
-			f := Fired{tick, c.plan.Due(tick), 1}
+			f := c.fired(tick, tick, 1)
 			late := c.now.Sub(f.Due)
 			if i == 0 && c.held || late <= time.Duration(c.definition.SkipAfter) ||
 				c.definition.SkipAfter == 0 && tick.Equal(last) && late <= InTime {
@@ -127,15 +129,24 @@ func (c *choice) missed(due []time.Time) []Fired {
 		c.pass(passed, reason)
 		return fired
 	default:
-		return []Fired{{last, c.plan.Due(last), len(due)}}
+		return []Fired{c.fired(due[0], last, len(due))}
 	}
+}
+
+// fired is a run for ticks. One that was held is awaited only now: until then, another was running.
+func (c *choice) fired(first, last time.Time, ticks int) Fired {
+	f := Fired{Tick: last, Due: c.plan.Due(last), Ticks: ticks, Since: c.plan.Due(first)}
+	if c.held {
+		f.Since = c.now
+	}
+	return f
 }
 
 func (c *choice) pass(ticks []Fired, reason string) {
 	if len(ticks) == 0 {
 		return
 	}
-	passed := Passed{First: ticks[0].Tick, Last: ticks[len(ticks)-1].Tick, Due: ticks[len(ticks)-1].Due, Reason: reason}
+	passed := Passed{First: ticks[0].Tick, Last: ticks[len(ticks)-1].Tick, Due: ticks[len(ticks)-1].Due, Since: ticks[0].Since, Reason: reason}
 	for _, tick := range ticks {
 		passed.Ticks += tick.Ticks
 	}

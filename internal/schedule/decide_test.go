@@ -178,7 +178,7 @@ func TestDecideOnce(t *testing.T) {
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	created := noon.Add(-time.Hour)
-	facts := schedule.Facts{Since: created, LastDue: noon, Tolerance: 5 * time.Second, Grace: 10 * time.Minute, Longest: 30 * time.Minute}
+	facts := schedule.Facts{Since: created, Overdue: noon, Tolerance: 5 * time.Second, Grace: 10 * time.Minute, Longest: 30 * time.Minute}
 	check := func(f schedule.Facts, now time.Time, status schedule.Status, since, until time.Time) {
 		t.Helper()
 		gotStatus, gotSince, gotUntil := f.Status(now)
@@ -192,8 +192,8 @@ func TestStatus(t *testing.T) {
 	check(facts, noon.Add(5*time.Second), schedule.Late, noon, noon.Add(10*time.Minute))
 	check(facts, noon.Add(10*time.Minute), schedule.Missed, noon.Add(10*time.Minute), time.Time{})
 
-	facts.LastStart = noon.Add(time.Second)
-	facts.RunningSince = facts.LastStart
+	facts.Overdue = time.Time{}
+	facts.RunningSince = noon.Add(time.Second)
 	check(facts, noon.Add(20*time.Minute), schedule.OK, created, noon.Add(30*time.Minute+time.Second))
 	check(facts, noon.Add(31*time.Minute), schedule.TooLong, noon.Add(30*time.Minute+time.Second), time.Time{})
 
@@ -201,7 +201,7 @@ func TestStatus(t *testing.T) {
 	facts.LastFailure = noon.Add(2 * time.Minute)
 	check(facts, noon.Add(time.Hour), schedule.Failed, noon.Add(2*time.Minute), time.Time{})
 	next := facts
-	next.LastDue = noon.Add(time.Hour)
+	next.Overdue = noon.Add(time.Hour)
 	check(next, noon.Add(time.Hour+time.Minute), schedule.Failed, noon.Add(2*time.Minute), noon.Add(time.Hour+10*time.Minute))
 	check(next, noon.Add(2*time.Hour), schedule.Missed, noon.Add(time.Hour+10*time.Minute), time.Time{})
 

@@ -22,14 +22,13 @@ func Statuses() []Status { return []Status{OK, Late, Missed, Failed, TooLong, Pa
 type Facts struct {
 	Since        time.Time // since when it is watched: creation, or the last resumption
 	PausedAt     time.Time // zero: it is not paused
-	LastDue      time.Time // the latest moment by which something was to begin, in the past or in the future
-	LastStart    time.Time
+	Overdue      time.Time // the earliest moment by which something was to begin that has not, in the past or in the future
 	LastSuccess  time.Time // the end of the last run that succeeded
 	LastFailure  time.Time // the end of the last run that failed
 	RunningSince time.Time // of what runs now, the longest
 
 	Tolerance time.Duration // a start that is later by less is in time
-	Grace     time.Duration // counted from LastDue
+	Grace     time.Duration // counted from Overdue
 	Longest   time.Duration // 0: no limit
 }
 
@@ -44,8 +43,8 @@ func (f Facts) Status(now time.Time) (status Status, since, until time.Time) {
 			until = at
 		}
 	}
-	missed := !f.LastDue.IsZero() && f.LastStart.Before(f.LastDue)
-	lateAt, missedAt := f.LastDue.Add(f.Tolerance), f.LastDue.Add(max(f.Grace, f.Tolerance))
+	missed := !f.Overdue.IsZero()
+	lateAt, missedAt := f.Overdue.Add(f.Tolerance), f.Overdue.Add(max(f.Grace, f.Tolerance))
 	if missed {
 		turn(lateAt)
 		turn(missedAt)
@@ -63,7 +62,7 @@ func (f Facts) Status(now time.Time) (status Status, since, until time.Time) {
 	case f.LastFailure.After(f.LastSuccess):
 		return Failed, f.LastFailure, until
 	case missed && !now.Before(lateAt):
-		return Late, f.LastDue, until
+		return Late, f.Overdue, until
 	default:
 		since = f.Since
 		if !f.LastFailure.IsZero() && f.LastSuccess.After(since) {

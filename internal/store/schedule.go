@@ -42,6 +42,7 @@ type ScheduleRun struct {
 	Schedule string    `json:"schedule"`
 	Tick     time.Time `json:"tick"`
 	Due      time.Time `json:"due"`
+	Since    time.Time `json:"since,omitzero"` // since when its start is awaited, if not since Due
 	Ticks    int       `json:"ticks"`
 	Note     *string   `json:"note,omitempty"`
 	Backfill *int64    `json:"backfill,omitempty"`

@@ -236,7 +236,7 @@ func (q *Queries) ScheduleAgenda(ctx context.Context, db DBTX) (ScheduleAgendaRo
 
 const schedulesToWatch = `-- name: SchedulesToWatch :many
 SELECT name, version, coalesce(edited, code)::jsonb AS definition, status, status_since, watched_since, paused_at, problem, next_due, held,
-    last_due, last_start, last_success, last_failure, running_since
+    overdue_since, last_success, last_failure, running_since
 FROM towpath.schedule WHERE status_due IS NOT NULL AND status_due <= $1::timestamptz ORDER BY status_due LIMIT $2::bigint
 `
 
@@ -256,8 +256,7 @@ type SchedulesToWatchRow struct {
 	Problem      *string
 	NextDue      *time.Time
 	Held         bool
-	LastDue      *time.Time
-	LastStart    *time.Time
+	OverdueSince *time.Time
 	LastSuccess  *time.Time
 	LastFailure  *time.Time
 	RunningSince *time.Time
@@ -283,8 +282,7 @@ func (q *Queries) SchedulesToWatch(ctx context.Context, db DBTX, arg SchedulesTo
 			&i.Problem,
 			&i.NextDue,
 			&i.Held,
-			&i.LastDue,
-			&i.LastStart,
+			&i.OverdueSince,
 			&i.LastSuccess,
 			&i.LastFailure,
 			&i.RunningSince,

@@ -16,3 +16,6 @@ func (l *Leader) Step(ctx context.Context) (time.Duration, error) {
 	l.l.noteNext = time.Time{}
 	return l.l.step(ctx)
 }
+
+// StepAgain is Step for a leader that has just looked at the runs.
+func (l *Leader) StepAgain(ctx context.Context) (time.Duration, error) { return l.l.step(ctx) }

@@ -180,10 +180,15 @@ func (l *leadership) decided(s *store.ScheduleState, now time.Time) store.Schedu
 	change := store.ScheduleChange{Name: s.Name, Version: s.Version, After: decision.Position.After, Held: decision.Position.Held, InWords: s.InWords}
 	change.NextTick, change.NextDue = next(p.plan, decision.Position.Next)
 	for _, f := range decision.Fire {
-		change.Runs = append(change.Runs, store.ScheduleRun{Schedule: s.Name, Tick: f.Tick, Due: f.Due, Ticks: f.Ticks})
+		change.Runs = append(change.Runs, store.ScheduleRun{Schedule: s.Name, Tick: f.Tick, Due: f.Due, Since: f.Since, Ticks: f.Ticks})
 	}
 	for _, f := range decision.Pass {
-		change.Runs = append(change.Runs, store.ScheduleRun{Schedule: s.Name, Tick: f.Last, Due: f.Due, Ticks: f.Ticks, Note: &f.Reason})
+		change.Runs = append(change.Runs, store.ScheduleRun{Schedule: s.Name, Tick: f.Last, Due: f.Due, Since: f.Since, Ticks: f.Ticks, Note: &f.Reason})
+	}
+	for i := range change.Runs {
+		if run := &change.Runs[i]; run.Since.Equal(run.Due) {
+			run.Since = time.Time{} // as nearly always; the row needs no more
+		}
 	}
 	return change
 }

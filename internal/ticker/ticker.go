@@ -153,10 +153,11 @@ func (l *leadership) rest(agenda *store.ScheduleAgendaRow, now time.Time) time.D
 	return max(rest, time.Millisecond)
 }
 
-// note writes down what became of the jobs.
-func (l *leadership) note(ctx context.Context, agenda *store.ScheduleAgendaRow, _ time.Time) (bool, error) {
+// note writes down what became of the jobs: now and then, and before a status changes for what is known of them.
+func (l *leadership) note(ctx context.Context, agenda *store.ScheduleAgendaRow, now time.Time) (bool, error) {
 	begun := time.Now()
-	if !agenda.OpenRuns || begun.Before(l.noteNext) {
+	turns := agenda.StatusDue != nil && !agenda.StatusDue.After(now)
+	if !agenda.OpenRuns || begun.Before(l.noteNext) && !turns {
 		return false, nil
 	}
 	noted, err := store.NoteScheduleRuns(ctx, l.config.Pool)

@@ -59,7 +59,7 @@ func factsOf(row *store.SchedulesToWatchRow, d *schedule.Definition, now time.Ti
 		return *t
 	}
 	f := schedule.Facts{
-		Since: row.WatchedSince, PausedAt: moment(row.PausedAt), LastDue: moment(row.LastDue), LastStart: moment(row.LastStart),
+		Since: row.WatchedSince, PausedAt: moment(row.PausedAt), Overdue: moment(row.OverdueSince),
 		LastSuccess: moment(row.LastSuccess), LastFailure: moment(row.LastFailure), RunningSince: moment(row.RunningSince),
 		Tolerance: Tolerance, Grace: time.Duration(d.Grace), Longest: time.Duration(d.Longest),
 	}
@@ -67,8 +67,12 @@ func factsOf(row *store.SchedulesToWatchRow, d *schedule.Definition, now time.Ti
 		f.Grace = schedule.DefaultGrace
 	}
 	// A tick that is due and was not fired yet is due all the same.
-	if row.NextDue != nil && !row.Held && !row.NextDue.After(now) {
-		f.LastDue = *row.NextDue
+	if row.NextDue != nil && !row.Held && !row.NextDue.After(now) && (f.Overdue.IsZero() || row.NextDue.Before(f.Overdue)) {
+		f.Overdue = *row.NextDue
+	}
+	// What waited through a pause has its time anew.
+	if !f.Overdue.IsZero() && f.Overdue.Before(f.Since) {
+		f.Overdue = f.Since
 	}
 	return f
 }

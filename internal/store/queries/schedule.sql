@@ -13,7 +13,7 @@ FROM towpath.schedule WHERE settled AND paused_at IS NULL AND name > @beyond::te
 
 -- name: SchedulesToWatch :many
 SELECT name, version, coalesce(edited, code)::jsonb AS definition, status, status_since, watched_since, paused_at, problem, next_due, held,
-    last_due, last_start, last_success, last_failure, running_since
+    overdue_since, last_success, last_failure, running_since
 FROM towpath.schedule WHERE status_due IS NOT NULL AND status_due <= @moment::timestamptz ORDER BY status_due LIMIT @most::bigint;
 
 -- name: OpenBackfills :many
