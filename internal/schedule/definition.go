@@ -195,7 +195,7 @@ func mix(x uint64) uint64 {
 func (p *Plan) Words() string {
 	words := p.Expression.Words()
 	if p.jitter > 0 {
-		words += ", up to " + length(p.jitter) + " later"
+		words += ", up to " + oneLength(p.jitter) + " later"
 	}
 	if !p.start.IsZero() {
 		words += ", from " + p.start.In(p.zone).Format("2 January 2006 15:04")

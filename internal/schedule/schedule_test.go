@@ -207,6 +207,19 @@ func TestPlanHasBounds(t *testing.T) {
 	require.Equal(t, "every 20 seconds, from 26 November 2026 09:00, until 26 November 2026 09:01", p.Words())
 }
 
+func TestWordsOfJitter(t *testing.T) {
+	t.Parallel()
+	for jitter, want := range map[time.Duration]string{
+		time.Second: "a second", 30 * time.Second: "30 seconds", time.Minute: "a minute", 90 * time.Minute: "1 hour 30 minutes",
+		time.Hour: "an hour", 24 * time.Hour: "a day",
+	} {
+		d := schedule.Definition{Expression: "@monthly", Jitter: schedule.Seconds(jitter)}
+		p, err := d.Plan("a")
+		require.NoError(t, err)
+		require.Equal(t, "on the 1st of every month at 00:00 UTC, up to "+want+" later", p.Words())
+	}
+}
+
 // The jitter of a tick is always the same, and those of a schedule are spread over its length.
 func TestJitter(t *testing.T) {
 	t.Parallel()

@@ -56,6 +56,18 @@ func length(d time.Duration) string {
 	return strings.Join(parts, " ")
 }
 
+// oneLength is a length of time where no "every" stands before it: "a minute", "an hour", "90 seconds".
+func oneLength(d time.Duration) string {
+	switch words := length(d); words {
+	case "hour":
+		return "an hour"
+	case "day", "minute", "second":
+		return "a " + words
+	default:
+		return words
+	}
+}
+
 func plural(n int64, unit string) string {
 	if n == 1 {
 		return "1 " + unit
