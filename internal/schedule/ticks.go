@@ -72,7 +72,7 @@ func (e *Expression) nextNamed(t time.Time) time.Time {
 func (e *Expression) nextShown(t time.Time) time.Time {
 	t = t.In(e.zone)
 	for limit := t.Year() + horizon; t.Year() < limit; {
-		_, end := t.ZoneBounds()
+		_, end := zoneBounds(t)
 		wall := reading(t)
 		next := e.nextOnCalendar(wall, limit)
 		if next.IsZero() {
@@ -100,18 +100,28 @@ func (e *Expression) comes(wall time.Time) time.Time {
 	// Offsets and shifts are of a day or so at most.
 	t := wall.Add(-48 * time.Hour).In(e.zone)
 	for {
-		_, end := t.ZoneBounds()
+		start, end := zoneBounds(t)
 		_, offset := t.Zone()
 		at := wall.Add(-time.Duration(offset) * time.Second)
 		if end.IsZero() || at.Before(end) {
 			// Not before this period either: the one before has ended without showing it.
-			if start, _ := t.ZoneBounds(); at.Before(start) {
+			if at.Before(start) {
 				return start.In(e.zone)
 			}
 			return at.In(e.zone)
 		}
 		t = end.In(e.zone)
 	}
+}
+
+// zoneBounds is time.Time.ZoneBounds, whose periods end after 365 days in years of which the zone's data lists no shifts: on
+// the last day of a leap year the end lies before t, and who goes on from there goes in circles (Go 1.26).
+func zoneBounds(t time.Time) (start, end time.Time) {
+	start, end = t.ZoneBounds()
+	if !end.IsZero() && !end.After(t) {
+		end = end.Add(24 * time.Hour)
+	}
+	return start, end
 }
 
 // names says whether the expression names a time.
