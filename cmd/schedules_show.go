@@ -156,10 +156,23 @@ func (p *Program) printRuns(s *store.ScheduleView, runs []store.ScheduleRunView)
 		if server == "-" {
 			server = textOf(r.Process)
 		}
-		rows[i] = []string{inZone(r.Tick, s.Zone), r.Cause, start, cell(server, 40), took, r.Outcome, job, cell(textOf(r.Note), 60)}
+		rows[i] = []string{inZone(r.Tick, s.Zone), r.Cause, start, cell(server, 40), took, r.Outcome, job, cell(noteOf(r), 60)}
 	}
 	fmt.Fprintln(p.stdout)
 	return table(p.stdout, []string{"TICK", "CAUSE", "STARTED", "SERVER", "TOOK", "OUTCOME", "JOB", "NOTE"}, rows)
+}
+
+// noteOf says what there is to say about a run besides its outcome.
+func noteOf(r *store.ScheduleRunView) string {
+	note := textOf(r.Note)
+	if r.Ticks == 1 {
+		return note
+	}
+	stands := fmt.Sprintf("stands for %d ticks", r.Ticks)
+	if note == "-" {
+		return stands
+	}
+	return note + "; " + stands
 }
 
 // scheduleDetails is the result of `schedules show --json`.
