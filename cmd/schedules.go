@@ -58,7 +58,8 @@ func scheduleError(err error) error {
 }
 
 func lowerFirst(text string) string {
-	if len(text) > 1 && text[1] >= 'a' && text[1] <= 'z' {
+	// A word in capitals stays as it is.
+	if len(text) > 1 && (text[1] >= 'a' && text[1] <= 'z' || text[1] == ' ') {
 		return strings.ToLower(text[:1]) + text[1:]
 	}
 	return text

@@ -2,10 +2,13 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/towpath/towpath/internal/schedule"
@@ -15,7 +18,8 @@ import (
 // backfillResult is the result of `schedules backfill --json`.
 type backfillResult struct {
 	Name     string      `json:"name" about:"the schedule"`
-	Ticks    int         `json:"ticks" about:"how many ticks the span has"`
+	Ticks    int         `json:"ticks" about:"how many ticks the span has; they are counted up to 100000"`
+	More     bool        `json:"more" about:"whether it has more than that"`
 	Backfill *int64      `json:"backfill" about:"the number of the backfill; null for a dry run"`
 	Runs     []time.Time `json:"runs" about:"the first thousand ticks, in the schedule's zone"`
 	DryRun   bool        `json:"dry_run" about:"whether nothing was enqueued"`
@@ -100,39 +104,79 @@ func (p *Program) backfill(ctx context.Context, name string, o backfillOptions) 
 	if to.Before(from) {
 		return usagef("--to %s is before --from %s; give the earlier moment first", o.to, o.from)
 	}
-	count, shown := 0, []time.Time{}
-	for tick := plan.Next(from.Add(-time.Nanosecond)); !tick.IsZero() && !tick.After(to) && count < schedule.MostCounted; tick = plan.Next(tick) {
-		if count++; count <= mostShown {
-			shown = append(shown, tick.In(plan.Zone()))
-		}
-	}
-	if count == 0 {
+	found := ticksOf(plan, from, to)
+	found.Name, found.DryRun = name, o.dry
+	if found.Ticks == 0 {
 		return fmt.Errorf("schedule %q has no tick from %s to %s; `%s schedules next %s` shows when it runs", name, o.from, o.to, p.name, name)
 	}
 	if o.dry {
 		if p.json {
-			return p.printJSON(backfillResult{name, count, nil, shown, true})
+			return p.printJSON(found)
 		}
-		for _, tick := range shown {
+		for _, tick := range found.Runs {
 			fmt.Fprintln(p.stdout, tick.Format("Mon 2006-01-02 15:04:05 MST"))
 		}
 		if !p.quiet {
-			p.note("%d ticks; nothing was enqueued.", count)
+			count := found.count()
+			if found.Ticks > len(found.Runs) {
+				count += fmt.Sprintf(", of which the first %d are listed", len(found.Runs))
+			}
+			p.note("%s; nothing was enqueued.", count)
 		}
 		return nil
 	}
 	id, err := store.BackfillSchedule(ctx, p.pool, name, from, to, o.atOnce)
 	if err != nil {
-		return scheduleError(err)
+		return scheduleError(flagsNamed(err))
 	}
+	found.Backfill = &id
 	if p.json {
-		return p.printJSON(backfillResult{name, count, &id, shown, false})
+		return p.printJSON(found)
 	}
 	if p.quiet {
 		fmt.Fprintln(p.stdout, id)
 	}
-	p.tell("backfill %d of %s: %d ticks, %d at once", id, name, count, o.atOnce)
+	ends := ""
+	if found.More { // perhaps more than was meant
+		ends = fmt.Sprintf("; `%s schedules cancel-backfill %d` ends it", p.name, id)
+	}
+	p.tell("backfill %d of %s: %s, %d at once%s", id, name, found.count(), o.atOnce, ends)
 	return nil
+}
+
+// ticksOf counts the ticks of a span and keeps the first ones. To count those of a long mistake would take minutes.
+func ticksOf(plan *schedule.Plan, from, to time.Time) backfillResult {
+	r := backfillResult{Runs: []time.Time{}}
+	for tick := plan.Next(from.Add(-time.Nanosecond)); !tick.IsZero() && !tick.After(to); tick = plan.Next(tick) {
+		if r.Ticks == schedule.MostCounted {
+			r.More = true
+			break
+		}
+		if r.Ticks++; r.Ticks <= mostShown {
+			r.Runs = append(r.Runs, tick.In(plan.Zone()))
+		}
+	}
+	return r
+}
+
+// count says how many ticks there are, as far as is known.
+func (r *backfillResult) count() string {
+	switch {
+	case r.More:
+		return fmt.Sprintf("more than %d ticks", r.Ticks)
+	case r.Ticks == 1:
+		return "1 tick"
+	default:
+		return fmt.Sprintf("%d ticks", r.Ticks)
+	}
+}
+
+// flagsNamed has a refusal of the database's name what was typed.
+func flagsNamed(err error) error {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == "22023" {
+		pgErr.Message = strings.NewReplacer("from_at", "--from", "to_at", "--to", "at_once", "--at-once").Replace(pgErr.Message)
+	}
+	return err
 }
 
 func (p *Program) schedulesBackfills() *cobra.Command {
