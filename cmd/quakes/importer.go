@@ -57,7 +57,6 @@ func (i *importer) run(ctx context.Context) error {
 	return nil
 }
 
-// progress says how far run is.
 func (i *importer) progress(ctx context.Context) ([]cmd.Amount, error) {
 	f, err := i.count(ctx)
 	return []cmd.Amount{
@@ -69,14 +68,13 @@ func (i *importer) progress(ctx context.Context) ([]cmd.Amount, error) {
 // take writes a report and enqueues what follows from it in the same transaction: both are there after the commit, or
 // neither is.
 func (i *importer) take(ctx context.Context, tx pgx.Tx, r report) error {
-	_, err := tx.Exec(ctx, `
+	if _, err := tx.Exec(ctx, `
 		WITH told AS (INSERT INTO quakes.feed VALUES ($1, $2) ON CONFLICT DO NOTHING)
 		INSERT INTO quakes.event (replay, id, happened_at, magnitude, place, longitude, latitude, network, event_type, significance, tsunami)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 		ON CONFLICT (replay, id) DO UPDATE SET magnitude = excluded.magnitude, place = excluded.place, longitude = excluded.longitude,
 			latitude = excluded.latitude, event_type = excluded.event_type, significance = excluded.significance, tsunami = excluded.tsunami`,
-		i.replay, r.id, r.happenedAt, r.magnitude, r.place, r.longitude, r.latitude, r.network, r.eventType, r.significance, r.tsunami)
-	if err != nil {
+		i.replay, r.id, r.happenedAt, r.magnitude, r.place, r.longitude, r.latitude, r.network, r.eventType, r.significance, r.tsunami); err != nil {
 		return err
 	}
 	ref := eventRef{Replay: i.replay, Event: r.id}

@@ -1,8 +1,7 @@
-// Command quakes is a sample application on Towpath: a week of real earthquakes, in the order in which the USGS reported
-// them. Each report is written to quakes.event, and the same transaction enqueues what follows from it. The jobs write their
-// effects in the transaction that completes them, so that each has had exactly one. Two schedules look back at the feed,
-// and a probe compares it with what was made of it.
-// It is built as a repository of yours would be: own kinds, workers, tables, and cmd.Main, which adds Towpath's commands.
+// Command quakes is a sample application on Towpath: a week of real earthquakes, as the USGS reported them. Each report is
+// written to quakes.event, and the same transaction enqueues what follows from it. The jobs write their effects in the
+// transaction that completes them, so each has exactly one. Two schedules look back at the feed, and a probe compares it with
+// what was made of it. It is built as yours would be: own kinds, workers, tables, and cmd.Main, which adds Towpath's commands.
 package main
 
 import (
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/towpath/towpath/cmd"
+	"github.com/towpath/towpath/workers"
 )
 
 //go:embed migrations/*.sql
@@ -23,16 +23,14 @@ var migrations embed.FS
 
 func main() {
 	tables, _ := fs.Sub(migrations, "migrations") // refuses bad names alone
-	os.Exit(cmd.Main(newBundle(), cmd.WithName("quakes"), cmd.WithDefault(replayCommand), cmd.WithMigrations(tables),
+	bundle := newBundle()
+	replay := func(p *cmd.Program) *cobra.Command { return replayCommand(p, bundle) }
+	os.Exit(cmd.Main(bundle, cmd.WithName("quakes"), cmd.WithDefault(replay), cmd.WithMigrations(tables),
 		cmd.WithEnvironment(map[string]string{"TOWPATH_LOG_LEVEL": "error"}))) // failures are part of the show
 }
 
-func replayCommand(p *cmd.Program) *cobra.Command {
-	var (
-		once bool
-		data string
-		i    importer
-	)
+func replayCommand(p *cmd.Program, bundle *workers.Bundle) *cobra.Command {
+	once, data, i := false, "", importer{}
 	c := &cobra.Command{
 		Use:   "replay",
 		Short: "Replay a week of earthquakes and work the jobs that follow",
@@ -40,12 +38,13 @@ func replayCommand(p *cmd.Program) *cobra.Command {
 			"transaction, and work it. Without TOWPATH_DATABASE_URL a private Postgres is started.",
 		Example: "  quakes                # an hour a second; stays up\n  quakes --once         # as fast as it goes; ends with a summary",
 		RunE: func(c *cobra.Command, _ []string) error {
-			if i.speed < 0 {
-				return cmd.UsageError(fmt.Errorf("--speed %g is negative; say how many seconds of the feed pass in one, or 0 for no pause", i.speed))
+			if !(i.speed >= 0) { // nor is it a number, perhaps
+				return cmd.UsageError(fmt.Errorf("--speed %g cannot be; say how many seconds of the feed pass in one, or 0 for no pause", i.speed))
 			}
 			if once && !c.Flags().Changed("speed") {
 				i.speed = 0
 			}
+			addSchedules(bundle, i.speed)
 			return replay(c.Context(), p, &i, data, once)
 		},
 	}
@@ -81,10 +80,9 @@ func replay(ctx context.Context, p *cmd.Program, i *importer, data string, once 
 	if err := i.begin(ctx); err != nil {
 		return err
 	}
-	if err := p.Progress(ctx, i.progress, i.run); err != nil {
-		if ctx.Err() != nil {
-			return nil // a signal ended it
-		}
+	if err := p.Progress(ctx, i.progress, i.run); ctx.Err() != nil {
+		return nil // a signal ended it
+	} else if err != nil {
 		return err
 	}
 	result, err := i.summarize(ctx, os.Stdout)
@@ -92,8 +90,7 @@ func replay(ctx context.Context, p *cmd.Program, i *importer, data string, once 
 		return err
 	}
 	if result.events != events || result.lost() != 0 || result.duplicated() != 0 {
-		return fmt.Errorf("the replay is not whole: %d of %d events, %d jobs lost, %d effects duplicated",
-			result.events, events, result.lost(), result.duplicated())
+		return fmt.Errorf("the replay is not whole: %d of %d events, %d jobs lost, %d effects duplicated", result.events, events, result.lost(), result.duplicated())
 	}
 	if !once {
 		fmt.Fprintln(os.Stderr, "The week is over; Ctrl-C ends.")

@@ -54,6 +54,22 @@ func TestAlertOf(t *testing.T) {
 	}
 }
 
+// The digests follow the feed: at half the speed an hour of it takes twice as long. Without a pause they run as usual, and
+// no speed asks for a period that cannot be.
+func TestDigestsFollowTheSpeed(t *testing.T) {
+	t.Parallel()
+	for speed, want := range map[float64][2]string{
+		3600: {"1s", "168s"}, 1800: {"2s", "336s"}, 100: {"36s", "6048s"}, 0: {"1s", "168s"}, 1e9: {"1s", "1s"}, 1e-9: {"1000000000s", "1000000000s"},
+	} {
+		bundle := newBundle()
+		addSchedules(bundle, speed)
+		for i, name := range []string{"hourly digest", "weekly digest"} {
+			require.Contains(t, string(bundle.Schedules()[name]), `"@every `+want[i]+`"`, "%s at speed %g", name, speed)
+		}
+	}
+	require.Empty(t, newBundle().Schedules(), "who only works leaves them to the replay")
+}
+
 // An update that comes before the work joins the job that waits; after it, it gets one of its own. A report that is
 // rolled back leaves neither an event nor a job.
 func TestTake(t *testing.T) {

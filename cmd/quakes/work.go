@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -23,11 +24,16 @@ func newBundle() *workers.Bundle {
 	workers.Add(bundle, &worker[assessArgs]{do: assess}, soon)
 	workers.Add(bundle, &worker[indexArgs]{do: index}, soon)
 	workers.Add(bundle, reportWorker{})
-	// At the usual speed an hour of the feed passes in a second, and a week in 168.
-	bundle.AddSchedule(jobs.Schedule{Name: "hourly digest", Expression: "@every 1s", Args: pastArgs{Hours: 1}})
-	bundle.AddSchedule(jobs.Schedule{Name: "weekly digest", Expression: "@every 168s", Args: pastArgs{Hours: 168}})
 	bundle.AddProbe(jobs.Probe{Name: "feed and catalogue", Query: "SELECT id FROM quakes.told", CompareWith: "SELECT id FROM quakes.catalogue", Every: time.Second})
 	return bundle
+}
+
+// addSchedules has a digest of each hour and week of the feed. Only who replays adds them, since the speed is known there.
+func addSchedules(bundle *workers.Bundle, speed float64) {
+	for name, hours := range map[string]int{"hourly digest": 1, "weekly digest": 168} {
+		seconds := min(max(float64(hours)*3600/cmp.Or(speed, 3600), 1), 1e9) // without a pause as at the usual speed
+		bundle.AddSchedule(jobs.Schedule{Name: name, Expression: fmt.Sprintf("@every %.0fs", seconds), Args: pastArgs{Hours: hours}})
+	}
 }
 
 type reportWorker struct{ river.WorkerDefaults[pastArgs] }
@@ -48,7 +54,6 @@ type worker[T jobArgs] struct {
 	do func(ctx context.Context, tx pgx.Tx, replay int64, e *event) (result string, err error)
 }
 
-// Work implements river.Worker.
 func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	return workers.DoTx(ctx, job, func(tx pgx.Tx) error {
 		ref := job.Args.ref()
