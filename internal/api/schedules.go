@@ -60,13 +60,18 @@ type SchedulesConfig struct {
 //	POST   /api/schedules/NAME/resume, /revert, /run
 //	POST   /api/schedules/NAME/skip               {"until": …}
 //
-// An error is {"error": …, "hint": …}: 400 for what was wrongly asked for, 401 without the token, 404 for a schedule that
-// does not exist, 409 for what cannot be done to it, 503 when the database cannot be asked.
+// An error is {"error": …, "hint": …}: 400 for what was wrongly asked for, 401 without the token, 404 for a schedule or a path that
+// does not exist, 405 for another method, 409 for what cannot be done to it, 503 when the database cannot be asked.
 func Schedules(config SchedulesConfig) []Route {
 	s := &schedules{config: config, token: sha256.Sum256([]byte(config.Token))}
 	var routes []Route
+	methods := map[string][]string{}
 	add := func(pattern string, answer func(r *http.Request, name string) (any, error)) {
 		routes = append(routes, Route{Pattern: pattern, Handler: s.serve(answer)})
+		method, path, _ := strings.Cut(pattern, " ")
+		if methods[path] = append(methods[path], method); method == http.MethodGet {
+			methods[path] = append(methods[path], http.MethodHead)
+		}
 	}
 	add("GET /api/schedules", s.list)
 	add("GET /api/schedules/{name}", s.show)
@@ -78,7 +83,30 @@ func Schedules(config SchedulesConfig) []Route {
 	add("POST /api/schedules/{name}/revert", s.revert)
 	add("POST /api/schedules/{name}/run", s.run)
 	add("POST /api/schedules/{name}/skip", s.skip)
-	return routes
+	// The multiplexer would answer these in plain text.
+	for path, allowed := range methods {
+		slices.Sort(allowed)
+		routes = append(routes, Route{Pattern: path, Handler: s.serve(otherMethod(strings.Join(allowed, ", ")))})
+	}
+	return append(routes, Route{Pattern: "/api/schedules/", Handler: s.serve(nowhere)})
+}
+
+// otherMethod answers those who come with a method that a path does not have.
+func otherMethod(allowed string) func(r *http.Request, _ string) (any, error) {
+	return func(r *http.Request, _ string) (any, error) {
+		return nil, (&problem{
+			status: http.StatusMethodNotAllowed, allow: allowed, Error: fmt.Sprintf("%s is not for %s", r.Method, r.URL.EscapedPath()),
+			Hint: fmt.Sprintf("It takes %s.", allowed),
+		}).error()
+	}
+}
+
+// nowhere answers those who ask for a path that is none.
+func nowhere(r *http.Request, _ string) (any, error) {
+	return nil, (&problem{
+		status: http.StatusNotFound, Error: "there is nothing at " + r.URL.EscapedPath(),
+		Hint: "Behind a name comes nothing, or one of runs, pause, resume, revert, run and skip; a slash in a name is written %2F.",
+	}).error()
 }
 
 type schedules struct {
@@ -89,6 +117,7 @@ type schedules struct {
 // problem is an answer that is an error.
 type problem struct {
 	status int
+	allow  string // the methods that there are, where another was used
 	Error  string `json:"error"`
 	Hint   string `json:"hint,omitempty"`
 }
@@ -116,6 +145,9 @@ func (s *schedules) serve(answer func(r *http.Request, name string) (any, error)
 		result, err := answer(r.WithContext(ctx), r.PathValue("name"))
 		if err != nil {
 			p := s.problem(ctx, r.PathValue("name"), err)
+			if p.allow != "" {
+				w.Header().Set("Allow", p.allow)
+			}
 			writeJSON(w, p.status, p)
 			return
 		}

@@ -25,6 +25,7 @@ type program struct {
 	pool    *pgxpool.Pool
 	handler http.Handler
 	token   string
+	header  http.Header // of the last answer
 }
 
 func newProgram(t *testing.T) *program {
@@ -32,7 +33,7 @@ func newProgram(t *testing.T) *program {
 	pool := testdb.Pool(t)
 	logger := slog.New(slog.DiscardHandler)
 	routes := api.Schedules(api.SchedulesConfig{Database: pool, Token: token, Logger: logger})
-	return &program{t, pool, api.NewHandler(api.Config{Metrics: prometheus.NewRegistry(), Logger: logger, Routes: routes}), token}
+	return &program{t: t, pool: pool, handler: api.NewHandler(api.Config{Metrics: prometheus.NewRegistry(), Logger: logger, Routes: routes}), token: token}
 }
 
 // ask returns the status and the answer.
@@ -45,6 +46,7 @@ func (p *program) ask(method, path, body string) (int, map[string]any) {
 	}
 	request.Header.Set("Towpath-Actor", "ada")
 	p.handler.ServeHTTP(recorder, request)
+	p.header = recorder.Header()
 	text, err := io.ReadAll(recorder.Body)
 	require.NoError(p.t, err)
 	var answer map[string]any
@@ -142,4 +144,34 @@ func TestSchedulesOverHTTPRefuse(t *testing.T) {
 	p.handler, p.token = api.NewHandler(api.Config{Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler), Routes: open}), ""
 	status, _ = p.ask("GET", "/api/schedules", "")
 	require.Equal(t, http.StatusUnauthorized, status)
+}
+
+// What is not there is said as any other error is, and which methods a place has.
+func TestSchedulesOverHTTPElsewhere(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		says, allow  string
+	}{
+		{"POST", "/api/schedules/digest/explode", http.StatusNotFound, `there is nothing at /api/schedules/digest/explode`, ""},
+		{"GET", "/api/schedules/digest/runs/1", http.StatusNotFound, `there is nothing at`, ""},
+		{"GET", "/api/schedules/", http.StatusNotFound, `there is nothing at`, ""},
+		{"POST", "/api/schedules", http.StatusMethodNotAllowed, `POST is not for /api/schedules`, "GET, HEAD"},
+		{"PATCH", "/api/schedules/digest", http.StatusMethodNotAllowed, `PATCH is not for /api/schedules/digest`, "DELETE, GET, HEAD, PUT"},
+		{"GET", "/api/schedules/digest/pause", http.StatusMethodNotAllowed, `GET is not for`, "POST"},
+		{"DELETE", "/api/schedules/digest/runs", http.StatusMethodNotAllowed, `DELETE is not for`, "GET, HEAD"},
+	} {
+		status, answer := p.ask(c.method, c.path, "")
+		require.Equal(t, c.status, status, "%s %s: %v", c.method, c.path, answer)
+		require.Contains(t, answer["error"], c.says)
+		require.NotEmpty(t, answer["hint"])
+		require.Equal(t, c.allow, p.header.Get("Allow"), c.path)
+	}
+	p.token = ""
+	for _, path := range []string{"/api/schedules/digest/explode", "/api/schedules/digest/pause"} {
+		status, _ := p.ask("GET", path, "")
+		require.Equal(t, http.StatusUnauthorized, status)
+	}
 }
