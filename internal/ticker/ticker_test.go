@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/towpath/towpath/internal/testdb"
 	"github.com/towpath/towpath/internal/ticker"
@@ -175,14 +176,14 @@ func TestTwoLeaders(t *testing.T) {
 	const ticks = 50
 	for tick := range ticks {
 		r.set(base.Add(time.Duration(tick+1) * time.Second))
-		var wg sync.WaitGroup
+		var group errgroup.Group
 		for _, l := range leaders {
-			wg.Go(func() {
+			group.Go(func() error {
 				_, err := l.Step(t.Context())
-				require.NoError(t, err)
+				return err
 			})
 		}
-		wg.Wait()
+		require.NoError(t, group.Wait())
 	}
 	r.step(leaders[0]) // for what one of them passed over because another held it
 	require.Equal(t, 20*ticks, one[int](t, r.pool, `SELECT count(*) FROM towpath.schedule_run`))
