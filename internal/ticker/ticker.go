@@ -9,7 +9,8 @@
 //     ahead finds ticks that nobody fired, and the schedule's policy for those.
 //   - What became of the jobs is read off the jobs, so it is exact whoever died; the leader writes it down before their
 //     history is over, and the status that follows from it.
-//   - It costs what there is to do: one statement to look, every few seconds while nothing is due.
+//   - It costs what there is to do: one statement to look, every twenty seconds while nothing is due. Where nobody can tell
+//     it of changes it looks every second.
 //
 // A schedule that this program cannot read, for want of its time zone for example, gets a problem that its view shows,
 // and keeps no other from firing.
