@@ -475,6 +475,7 @@ CREATE TABLE towpath.schedule (
     open_runs integer NOT NULL DEFAULT 0,
     watched_since timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     last_due timestamp with time zone,
+    overdue_since timestamp with time zone,
     last_start timestamp with time zone,
     last_success timestamp with time zone,
     last_failure timestamp with time zone,
@@ -522,6 +523,7 @@ CREATE TABLE towpath.schedule_run (
     n bigint NOT NULL,
     tick timestamp with time zone NOT NULL,
     due timestamp with time zone NOT NULL,
+    awaited_since timestamp with time zone,
     ticks integer NOT NULL DEFAULT 1,
     cause text NOT NULL,
     backfill bigint,
@@ -674,7 +676,7 @@ CREATE FUNCTION towpath.claim_probes(most integer) RETURNS TABLE(name text, run 
 
 CREATE FUNCTION towpath.compact_probes(beyond integer, most integer) RETURNS integer LANGUAGE plpgsql AS $$ … $$;
 
-CREATE FUNCTION towpath.count_ticks(runs json) RETURNS TABLE(schedule text, rows bigint, fired bigint, last_due timestamp with time zone) LANGUAGE sql AS $$ … $$;
+CREATE FUNCTION towpath.count_ticks(runs json) RETURNS TABLE(schedule text, rows bigint, fired bigint, last_due timestamp with time zone, overdue_since timestamp with time zone) LANGUAGE sql AS $$ … $$;
 
 CREATE FUNCTION towpath.cron_fault(cron text) RETURNS text[] LANGUAGE plpgsql AS $$ … $$;
 
