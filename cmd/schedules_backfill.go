@@ -86,23 +86,13 @@ func (p *Program) schedulesBackfill() *cobra.Command {
 const mostShown = 1000
 
 func (p *Program) backfill(ctx context.Context, name string, o backfillOptions) error {
-	from, err := parseMoment("--from", o.from)
+	from, to, err := o.read()
 	if err != nil {
 		return err
-	}
-	to, err := parseMoment("--to", o.to)
-	if err != nil {
-		return err
-	}
-	if o.atOnce < 1 || o.atOnce > 1000 {
-		return usagef("--at-once %d: give a number from 1 to 1000", o.atOnce)
 	}
 	_, plan, err := p.findSchedule(ctx, name)
 	if err != nil {
 		return err
-	}
-	if to.Before(from) {
-		return usagef("--to %s is before --from %s; give the earlier moment first", o.to, o.from)
 	}
 	found := ticksOf(plan, from, to)
 	found.Name, found.DryRun = name, o.dry
@@ -142,6 +132,25 @@ func (p *Program) backfill(ctx context.Context, name string, o backfillOptions) 
 	}
 	p.tell("backfill %d of %s: %s, %d at once%s", id, name, found.count(), o.atOnce, ends)
 	return nil
+}
+
+// read checks the options and returns the span.
+func (o *backfillOptions) read() (from, to time.Time, err error) {
+	if from, err = parseMoment("--from", o.from); err != nil {
+		return from, to, err
+	}
+	if to, err = parseMoment("--to", o.to); err != nil {
+		return from, to, err
+	}
+	switch {
+	case o.atOnce < 1 || o.atOnce > 1000:
+		err = usagef("--at-once %d: give a number from 1 to 1000", o.atOnce)
+	case to.Before(from):
+		err = usagef("--to %s is before --from %s; give the earlier moment first", o.to, o.from)
+	case o.dry && to.After(time.Now()): // else the database's clock decides
+		err = usagef("--to %s is in the future; a backfill is for ticks that have passed", to.UTC().Format(time.RFC3339))
+	}
+	return from, to, err
 }
 
 // ticksOf counts the ticks of a span and keeps the first ones. To count those of a long mistake would take minutes.
