@@ -21,7 +21,7 @@ const (
 	busyJobs   = 5
 	busyWindow = 100 * time.Millisecond
 	// busyPause is how soon a busy queue is looked at again, restPause how soon one that was busy within the last restWindow.
-	busyPause  = 4 * time.Millisecond
+	busyPause  = 2 * time.Millisecond
 	restPause  = 50 * time.Millisecond
 	restWindow = time.Second
 )
