@@ -12,18 +12,23 @@ import (
 	"github.com/towpath/towpath/workers"
 )
 
-// watch makes what shows this process to the tools that watch it.
-func (a *App) watch(context.Context) error {
+// observe makes what looks at the whole system while this process leads.
+func (a *App) observe(notifiers []string) {
 	a.monitor = monitor.New(monitor.Config{
 		Pool: a.pool, ID: a.id, MaxKinds: a.cfg.Metrics.MaxKinds, Celery: bool(a.cfg.Metrics.Celery), Logger: a.logger,
 	})
-	if err := a.metrics.registry.Register(a.monitor); err != nil {
-		return err
-	}
 	if every := a.cfg.Alerts.Every.Std(); every > 0 {
 		a.evaluator = alert.New(alert.Config{
-			Pool: a.pool, ID: a.id, Logger: a.logger, Every: every, Wait: a.cfg.Alerts.Wait.Std(), Notifiers: notify.Configured(a.cfg),
+			Pool: a.pool, ID: a.id, Logger: a.logger, Every: every, Wait: a.cfg.Alerts.Wait.Std(), Notifiers: notifiers,
 		})
+	}
+}
+
+// watch makes what shows this process to the tools that watch it.
+func (a *App) watch(context.Context) error {
+	a.observe(notify.Configured(a.cfg))
+	if err := a.metrics.registry.Register(a.monitor); err != nil {
+		return err
 	}
 	if a.cfg.Sentry.DSN != "" {
 		told, err := monitor.NewSentry(monitor.SentryConfig{

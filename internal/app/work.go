@@ -51,9 +51,11 @@ func (a *App) startRunner(ctx context.Context) error {
 	return nil
 }
 
-// WorkerConfig returns the configuration with which the role worker works on a pool, for what measures it.
+// WorkerConfig returns the configuration with which the role worker works on a pool, for what measures it: all that the
+// role does while it leads is in it, but nobody is told of alerts.
 func WorkerConfig(cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger) workers.Config {
 	a := &App{cfg: cfg, roles: []Role{Worker}, logger: logger, pool: pool, id: clientID(cfg.ClientID)}
+	a.observe(nil)
 	return a.workersConfig()
 }
 
