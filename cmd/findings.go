@@ -151,7 +151,7 @@ var ruleOf = map[string]string{
 // a check calls a problem stays one.
 func addAlerts(found []finding, seen *overview) []finding {
 	for _, alert := range seen.firing {
-		fires := fmt.Sprintf(" (%s since %s)", alert.Rule, moment(&alert.Since))
+		fires := fmt.Sprintf(" (%s since %s, alert %d)", alert.Rule, moment(&alert.Since), alert.ID)
 		if alert.SilencedUntil != nil {
 			fires += ", silenced until " + moment(alert.SilencedUntil)
 		}

@@ -317,12 +317,12 @@ CREATE FUNCTION /* TEMPLATE: schema */raise_fault(fault text[], detail text) RET
     LANGUAGE plpgsql IMMUTABLE
 AS $$
 BEGIN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', COLUMN = fault[1], MESSAGE = fault[2], DETAIL = replace(detail, '%s', fault[1]),
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', COLUMN = fault[1], MESSAGE = fault[2], DETAIL = regexp_replace(detail, '%s', fault[1]), -- the first one
         HINT = upper(left(fault[3], 1)) || substr(fault[3], 2) || CASE WHEN fault[3] LIKE '%.' THEN '' ELSE '.' END;
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */raise_fault(text[], text) IS
-    'Internal: raises a fault, which is what the checks return: the parameter, the message and the hint. In detail %s stands for the parameter.';
+    'Internal: raises a fault, which is what the checks return: the parameter, the message and the hint. In detail the first %s stands for the parameter.';
 
 REVOKE ALL ON FUNCTION
     /* TEMPLATE: schema */schema_name, /* TEMPLATE: schema */pin_search_path, /* TEMPLATE: schema */shown(text), /* TEMPLATE: schema */shown(timestamptz), /* TEMPLATE: schema */raise_fault

@@ -355,10 +355,10 @@ DECLARE
     fault constant text[] := /* TEMPLATE: schema */job_fault('job', '{}', set_paused.name, 1, NULL, 1, '{}', '{}');
 BEGIN
     IF pause AND name <> '*' AND NOT EXISTS (SELECT FROM /* TEMPLATE: schema */river_queue q WHERE q.name = set_paused.name) THEN
-        IF fault IS NOT NULL THEN
+        IF fault[1] = 'queue' THEN
             PERFORM /* TEMPLATE: schema */raise_fault(ARRAY['name', fault[2], fault[3]], 'Parameter %s of ' || action || '.');
         END IF;
-        RAISE NOTICE 'no worker has worked queue % yet: it is paused for the first one', /* TEMPLATE: schema */shown(name)
+        RAISE NOTICE 'no worker of queue % is known: it is paused for the first one', /* TEMPLATE: schema */shown(name)
             USING HINT = 'If the name is a mistake, resume it. Queues: ' || /* TEMPLATE: schema */known_queues() || '.';
         -- A worker that starts meanwhile inserts the same row, as it is for a queue that is not paused; the first one stays.
         INSERT INTO /* TEMPLATE: schema */river_queue (name) VALUES (set_paused.name) ON CONFLICT ON CONSTRAINT river_queue_pkey DO NOTHING;

@@ -356,6 +356,7 @@ CREATE FUNCTION /* TEMPLATE: schema */note_schedule_runs() RETURNS integer
 AS $$
 DECLARE
     touched text[];
+    starts timestamptz[];
     noted integer;
 BEGIN
     WITH seen AS MATERIALIZED (
@@ -379,21 +380,22 @@ BEGIN
         FROM seen
         WHERE r.schedule = seen.schedule AND r.n = seen.n AND r.outcome IN ('waiting', 'running', 'retrying')
             AND (r.outcome, r.attempt, r.started_at) IS DISTINCT FROM (seen.outcome, seen.attempt, seen.started_at)
-        RETURNING r.schedule
+        RETURNING r.schedule, r.started_at
     )
-    SELECT array_agg(DISTINCT schedule), count(*) INTO touched, noted FROM written;
+    SELECT array_agg(w.schedule), array_agg(w.start), sum(w.n) INTO touched, starts, noted
+        FROM (SELECT schedule, max(started_at) AS start, count(*) AS n FROM written GROUP BY schedule) w;
     IF touched IS NULL THEN
         RETURN 0;
     END IF;
     PERFORM FROM /* TEMPLATE: schema */schedule s WHERE s.name = ANY (touched) ORDER BY s.name FOR UPDATE;
-    UPDATE /* TEMPLATE: schema */schedule s SET open_runs = open.n, running_since = open.since, last_start = greatest(s.last_start, latest.start),
-        overdue_since = least(open.overdue, CASE WHEN s.last_due <= greatest(s.last_start, latest.start) THEN NULL
-            WHEN s.overdue_since <= greatest(s.last_start, latest.start) THEN s.last_due ELSE s.overdue_since END),
+    UPDATE /* TEMPLATE: schema */schedule s SET open_runs = open.n, running_since = open.since, last_start = greatest(s.last_start, latest.start, t.start),
+        overdue_since = least(open.overdue, CASE WHEN s.last_due <= greatest(s.last_start, latest.start, t.start) THEN NULL
+            WHEN s.overdue_since <= greatest(s.last_start, latest.start, t.start) THEN s.last_due ELSE s.overdue_since END),
         last_success = greatest(s.last_success, latest.success), last_failure = greatest(s.last_failure, latest.failure),
         last_outcome = coalesce(latest.outcome, s.last_outcome),
         last_duration = coalesce(latest.took, s.last_duration), usual_duration = coalesce(usual.took, s.usual_duration),
         blocked = s.blocked AND open.n >= s.open_runs, version = s.version + 1, status_due = '-infinity'
-    FROM unnest(touched) AS t (name)
+    FROM unnest(touched, starts) AS t (name, start)
     CROSS JOIN LATERAL (
         SELECT count(*)::integer AS n, min(r.started_at) FILTER (WHERE r.outcome = 'running') AS since,
             min(coalesce(r.awaited_since, r.due)) FILTER (WHERE r.outcome = 'waiting' AND r.started_at IS NULL AND r.cause = 'tick') AS overdue

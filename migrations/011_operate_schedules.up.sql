@@ -158,8 +158,8 @@ SELECT s.name, d.holds ->> 'expression' AS expression, coalesce(s.in_words, d.ho
     d.holds ->> 'kind' AS kind, d.holds -> 'args' AS args, d.holds ->> 'queue' AS queue, (d.holds ->> 'priority')::integer AS priority,
     CASE WHEN now.status IN ('late', 'missed') AND s.status NOT IN ('missed', 'failed', 'too_long') OR s.status IN ('ok', 'late') THEN now.status ELSE s.status END AS status,
     CASE WHEN s.paused_at IS NOT NULL THEN s.paused_at
-        WHEN now.status = 'missed' AND s.status IN ('ok', 'late') THEN s.next_due + d.grace
-        WHEN now.status = 'late' AND s.status = 'ok' THEN s.next_due ELSE s.status_since END AS status_since,
+        WHEN now.status = 'missed' AND s.status IN ('ok', 'late') THEN oldest.due + d.grace
+        WHEN now.status = 'late' AND s.status = 'ok' THEN oldest.due ELSE s.status_since END AS status_since,
     s.next_tick AS next_run, CASE WHEN s.next_due < clock_timestamp() THEN clock_timestamp() - s.next_due END AS late_by,
     s.last_start, s.last_success, s.last_failure, s.last_outcome, s.last_duration, s.usual_duration, s.last_duration - s.usual_duration AS off_usual,
     s.running_since, s.open_runs, s.paused_at, s.paused_by, s.pause_reason,
@@ -174,10 +174,11 @@ SELECT s.name, d.holds ->> 'expression' AS expression, coalesce(s.in_words, d.ho
     s.problem, s.code, s.edited
 FROM /* TEMPLATE: schema */schedule s
 CROSS JOIN LATERAL (SELECT coalesce(s.edited, s.code) AS holds, make_interval(secs => (coalesce(s.edited, s.code) ->> 'grace')::double precision) AS grace) d
+CROSS JOIN LATERAL (SELECT least(CASE WHEN s.overdue_since IS NOT NULL THEN greatest(s.overdue_since, s.watched_since) END, CASE WHEN NOT s.held THEN s.next_due END) AS due) oldest
 CROSS JOIN LATERAL (
     -- When nobody leads, nobody writes down that it is late.
-    SELECT CASE WHEN s.paused_at IS NOT NULL THEN 'paused' WHEN s.held OR s.next_due IS NULL OR s.next_due + interval '10 seconds' > clock_timestamp() THEN s.status
-        WHEN s.next_due + d.grace > clock_timestamp() THEN 'late' ELSE 'missed' END AS status) now;
+    SELECT CASE WHEN s.paused_at IS NOT NULL THEN 'paused' WHEN oldest.due IS NULL OR oldest.due + interval '10 seconds' > clock_timestamp() THEN s.status
+        WHEN oldest.due + d.grace > clock_timestamp() THEN 'late' ELSE 'missed' END AS status) now;
 
 COMMENT ON VIEW /* TEMPLATE: schema */schedules IS 'Schedules: when they run, whether they are in order, which definition holds.';
 COMMENT ON COLUMN /* TEMPLATE: schema */schedules.name IS 'The name.';

@@ -266,9 +266,9 @@ BEGIN
         RETURN ARRAY['cron', format('cron %s is a length of time', /* TEMPLATE: schema */shown(cron)), 'give it as the period, such as period => ''90 seconds'''];
     END IF;
     fault := (SELECT e.fault FROM /* TEMPLATE: schema */read_expression(cron) e);
-    -- Schedules call the parameter otherwise, and their hint names forms that a check does not take.
+    -- Schedules call the parameter otherwise, and their words name forms that a check does not take.
     RETURN CASE WHEN fault IS NOT NULL THEN
-        ARRAY['cron', regexp_replace(fault[2], '^expression', 'cron'), CASE fault[3] WHEN /* TEMPLATE: schema */hint_expression() THEN general ELSE fault[3] END] END;
+        ARRAY['cron', replace(regexp_replace(fault[2], '^expression', 'cron'), ', minutes_interval>, seconds_interval>', ''), CASE fault[3] WHEN /* TEMPLATE: schema */hint_expression() THEN general ELSE fault[3] END] END;
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */cron_fault(text) IS

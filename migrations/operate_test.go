@@ -317,6 +317,10 @@ func TestPauseBeforeTheFirstWorker(t *testing.T) {
 	require.Equal(t, []string{"later t t"}, call("pause_queue('later')"), "nothing is there yet")
 	require.Equal(t, []string{"later f t", "mail f t"}, call("resume_queue('*')"))
 
+	// The rules of kinds have no say in it.
+	exec(t, tx, `INSERT INTO towpath.kind_schema (kind, schema, checked) VALUES ('job', '{"type": "object", "required": ["n"]}', true)`)
+	require.Equal(t, []string{"parcels t t"}, call("pause_queue('parcels')"))
+
 	err := refused(t, tx, `SELECT * FROM towpath.pause_queue('Mail Box')`)
 	require.Equal(t, "22023", err.Code)
 	require.Equal(t, "name", err.ColumnName)

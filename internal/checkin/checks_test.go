@@ -357,6 +357,7 @@ func TestPutCheckRefuses(t *testing.T) {
 		`'a', period => '1 second'`:                            {"period", `period 00:00:01 is out of range`},
 		`'a', cron => 'soon'`:                                  {"cron", `cron "soon" `},
 		`'a', cron => '61 * * * *'`:                            {"cron", `cron "61 * * * *" `},
+		`'a', cron => 'fortnightly> 1'`:                        {"cron", `cron "fortnightly> 1" has an unknown form; the forms are hourly>, daily>, weekly>, monthly> and cron>`},
 		`'a', cron => '0 0 30 2 *'`:                            {"cron", `cron "0 0 30 2 *" `},
 		`'a', cron => 'a b c d e'`:                             {"cron", `cron "a b c d e" `},
 		`'a', cron => 'daily> 7'`:                              {"cron", `cron "daily> 7" is not of that form`},

@@ -218,7 +218,16 @@ func (r *rig) startProducers(n int, args ...string) []*process {
 		producers[i] = r.start(false, nil, append([]string{"produce", "--seed", seed}, args...)...)
 	}
 	for _, p := range producers {
-		r.await(patience, p.id+" enqueues", func(context.Context) (bool, error) { return strings.Contains(p.said(r.t), producesSays), nil })
+		r.await(patience, p.id+" enqueues", func(context.Context) (bool, error) {
+			said := p.said(r.t)
+			if strings.Contains(said, producesSays) {
+				return true, nil
+			}
+			if !p.running() {
+				require.FailNow(r.t, "a producer has ended", "%s, saying\n%s", p.id, said)
+			}
+			return false, nil
+		})
 	}
 	return producers
 }

@@ -141,6 +141,7 @@ type examination struct {
 	exists   bool     // the schema has tables
 	asker    asker    // who we are
 	refused  []string // the checks that were not made for lack of rights
+	reasons  []string // what the server said to that
 }
 
 // Examine runs all checks. An error means that the database could not be asked at all.

@@ -39,6 +39,9 @@ func (e *examination) introduce(ctx context.Context) error {
 // refuse notes that the check that is looking was not let in.
 func (e *examination) refuse(reason string) {
 	e.refused = append(e.refused, e.check)
+	if !slices.Contains(e.reasons, reason) {
+		e.reasons = append(e.reasons, reason)
+	}
 	e.skip(reason, e.letIn())
 }
 
@@ -71,6 +74,10 @@ func (e *examination) findRefusals() {
 		return
 	}
 	e.check = Rights
-	e.find(Warning, fmt.Sprintf("the role %s may not look at %s: %d of %d checks were not made, and what they would find is not known",
-		e.asker.Me, strings.Join(e.refused, ", "), len(e.refused), len(checks)), "schema "+migrate.Schema, e.letIn())
+	where := "server"
+	if slices.ContainsFunc(checks, func(c check) bool { return (c.needSchema || c.name == "versions") && slices.Contains(e.refused, c.name) }) {
+		where = "schema " + migrate.Schema
+	}
+	e.find(Warning, fmt.Sprintf("the role %s may not look at %s: %d of %d checks were not made, and what they would find is not known (%s)",
+		e.asker.Me, strings.Join(e.refused, ", "), len(e.refused), len(checks), strings.Join(e.reasons, "; ")), where, e.letIn())
 }

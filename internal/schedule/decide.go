@@ -47,6 +47,9 @@ type Decision struct {
 	Position Position // with Next zero when there is no tick any more
 }
 
+// Alone reports whether a tick does not run while another run goes on.
+func (d *Definition) Alone() bool { return d.Overlap == SkipOverlap || d.Overlap == Queue }
+
 // Decide says what to do at a moment. Deciding again at the same moment, or at an earlier one, does nothing more: a tick
 // is decided upon once.
 func (d *Definition) Decide(p *Plan, at Position, now time.Time) Decision {
@@ -133,10 +136,10 @@ func (c *choice) missed(due []time.Time) []Fired {
 	}
 }
 
-// fired is a run for ticks. One that was held is awaited only now: until then, another was running.
+// fired is a run for ticks. One that was held for another's end is awaited only now.
 func (c *choice) fired(first, last time.Time, ticks int) Fired {
 	f := Fired{Tick: last, Due: c.plan.Due(last), Ticks: ticks, Since: c.plan.Due(first)}
-	if c.held {
+	if c.held && c.definition.Alone() {
 		f.Since = c.now
 	}
 	return f
@@ -158,7 +161,7 @@ func (c *choice) overlap(ticks []Fired) (rest []time.Time) {
 	if len(ticks) == 0 {
 		return nil
 	}
-	alone := c.definition.Overlap == SkipOverlap || c.definition.Overlap == Queue
+	alone := c.definition.Alone()
 	backlog := c.definition.Missed == CatchUp && (c.held || len(ticks) > 1 || c.now.Sub(ticks[0].Due) > InTime)
 	room := len(ticks)
 	switch {

@@ -109,6 +109,42 @@ func TestOverdueAndOverlap(t *testing.T) {
 	}
 }
 
+// A queue that is steadily behind, but by less than the grace time, does not make a schedule missed, however many runs wait.
+func TestOverdueOfASteadyBacklog(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.put("s", "@every 1s", `, grace => '3 minutes'`)
+	l := r.leader()
+	require.Equal(t, "0s ok, 11s late", r.tell(l, "s", 0, 120*time.Second, time.Second))
+	for after := 121 * time.Second; after < 320*time.Second; after += time.Second {
+		r.start("s", 1)
+		r.set(base.Add(after))
+		r.step(l)
+		require.Equal(t, "late", one[string](t, r.pool, `SELECT status FROM towpath.schedule`), after)
+	}
+}
+
+// Ticks that are caught up some at a time are overdue until they begin, those too that are not fired yet.
+func TestOverdueWhileCatchingUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.put("s", "* * * * *", `, grace => '3 minutes', missed => 'catch_up'`)
+	r.step(r.leader())
+	l := r.leader()
+	status := func(after time.Duration) string {
+		r.set(base.Add(after))
+		r.step(l)
+		return one[string](t, r.pool, `SELECT status FROM towpath.schedule`)
+	}
+	require.Equal(t, "missed", status(3*time.Hour+time.Second))
+	r.start("s", 1000)
+	require.Equal(t, "missed", status(3*time.Hour+2*time.Second), "eighty have not been fired")
+	r.end("s", "completed")
+	require.Equal(t, "missed", status(3*time.Hour+3*time.Second))
+	r.start("s", 1000)
+	require.Equal(t, "ok", status(3*time.Hour+4*time.Second))
+}
+
 // What nobody fired for longer than the grace time was missed, until a run begins; a pause ends that, and the time
 // counts anew after it.
 func TestOverdueAfterAnOutageAndAPause(t *testing.T) {

@@ -71,6 +71,8 @@ type leadership struct {
 	plans map[string]planned
 
 	refreshed bool      // whether all next ticks have been computed anew
+	fresh     bool      // whether this step has looked at the runs
+	noteDue   bool      // whether there may be news of them that it has not looked for
 	noteNext  time.Time // by this process's clock, as pruneNext
 	pruneNext time.Time
 }
@@ -105,6 +107,7 @@ func (t *Ticker) lead() *leadership {
 
 // step does everything that is to do now, and returns how long there will be nothing, as far as is known.
 func (l *leadership) step(ctx context.Context) (time.Duration, error) {
+	l.fresh = false
 	for {
 		agenda, err := store.ScheduleAgenda(ctx, l.config.Pool)
 		if err != nil {
@@ -138,7 +141,11 @@ func (l *leadership) rest(agenda *store.ScheduleAgendaRow, now time.Time) time.D
 	if l.config.Listen {
 		rest = idlePause
 	}
-	for _, at := range []*time.Time{agenda.NextDue, agenda.StatusDue} {
+	turns := agenda.StatusDue
+	if l.noteDue {
+		turns = nil
+	}
+	for _, at := range []*time.Time{agenda.NextDue, turns} {
 		if at == nil {
 			continue
 		}
@@ -154,13 +161,14 @@ func (l *leadership) rest(agenda *store.ScheduleAgendaRow, now time.Time) time.D
 	return max(rest, time.Millisecond)
 }
 
-// note writes down what became of the jobs: now and then, and before a status changes for what is known of them.
-func (l *leadership) note(ctx context.Context, agenda *store.ScheduleAgendaRow, now time.Time) (bool, error) {
+// note writes down what became of the jobs, now and then, since it looks at all that are open. Until then statuses wait.
+func (l *leadership) note(ctx context.Context, agenda *store.ScheduleAgendaRow, _ time.Time) (bool, error) {
 	begun := time.Now()
-	turns := agenda.StatusDue != nil && !agenda.StatusDue.After(now)
-	if !agenda.OpenRuns || begun.Before(l.noteNext) && !turns {
+	if !agenda.OpenRuns || begun.Before(l.noteNext) {
+		l.noteDue = agenda.OpenRuns && !l.fresh
 		return false, nil
 	}
+	l.noteDue, l.fresh = false, true
 	noted, err := store.NoteScheduleRuns(ctx, l.config.Pool)
 	l.noteNext = time.Now().Add(max(notePause, noteShare*time.Since(begun)))
 	return noted > 0, err

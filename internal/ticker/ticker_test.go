@@ -255,6 +255,12 @@ func TestStatusWithoutLeader(t *testing.T) {
 	// What a leader saw last is not made better by it.
 	r.exec(`UPDATE towpath.schedule SET status = 'missed', next_due = clock_timestamp() - interval '1 minute'`)
 	require.Equal(t, "missed", one[string](t, r.pool, `SELECT status FROM towpath.schedules`))
+
+	// Nor does a tick count less that was fired before the leader went, and did not begin.
+	for overdue, want := range map[string]string{"1 second": "ok", "1 minute": "late", "6 minutes": "missed"} {
+		r.exec(`UPDATE towpath.schedule SET status = 'ok', next_due = clock_timestamp() + interval '50 minutes', watched_since = '2000-01-01', overdue_since = clock_timestamp() - $1::text::interval`, overdue)
+		require.Equal(t, want, one[string](t, r.pool, `SELECT status FROM towpath.schedules`), overdue)
+	}
 }
 
 // A schedule that this program cannot read shows its problem and holds up no other; so does one whose job the database

@@ -14,7 +14,8 @@ const Tolerance = 10 * time.Second
 
 // watch finds out how schedules are of which there is news.
 func (l *leadership) watch(ctx context.Context, agenda *store.ScheduleAgendaRow, now time.Time) (bool, error) {
-	if !agenda.Watch && (agenda.StatusDue == nil || agenda.StatusDue.After(now)) {
+	// While news of the runs is outstanding, a status would be judged by what was before.
+	if l.noteDue || !agenda.Watch && (agenda.StatusDue == nil || agenda.StatusDue.After(now)) {
 		return false, nil
 	}
 	rows, err := store.SchedulesToWatch(ctx, l.config.Pool, now, batch)
@@ -66,8 +67,8 @@ func factsOf(row *store.SchedulesToWatchRow, d *schedule.Definition, now time.Ti
 	if f.Grace == 0 {
 		f.Grace = schedule.DefaultGrace
 	}
-	// A tick that is due and was not fired yet is due all the same.
-	if row.NextDue != nil && !row.Held && !row.NextDue.After(now) && (f.Overdue.IsZero() || row.NextDue.Before(f.Overdue)) {
+	// A tick that is due and was not fired yet is due all the same, unless it waits for a run to end.
+	if row.NextDue != nil && !(row.Held && d.Alone()) && !row.NextDue.After(now) && (f.Overdue.IsZero() || row.NextDue.Before(f.Overdue)) {
 		f.Overdue = *row.NextDue
 	}
 	// What waited through a pause has its time anew.
