@@ -208,6 +208,14 @@ func TestWrongUse(t *testing.T) {
 	require.ErrorContains(t, err, `case "rate_7": there is none of that name; the cases are rate_100, rate_1000`)
 }
 
+// A fleet that has just started is not idle, so that the pause before a burst must not be nothing where no length is given.
+func TestABurstFallsIntoAnIdleFleet(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, burstSettle, Options{}.over(burstScenario().defaults).settleBeforeBurst())
+	require.Equal(t, burstSettle, Options{Duration: time.Hour}.settleBeforeBurst())
+	require.Equal(t, time.Second, Options{Duration: time.Second}.settleBeforeBurst())
+}
+
 func TestMetersOfTheServerAndOfThisProcess(t *testing.T) {
 	t.Parallel()
 	b, s := openOne(t)

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -106,6 +107,12 @@ func burstScenario() scenario {
 	}
 }
 
+// settleBeforeBurst is how long the fleet is left alone. A burst has no length of its own, so that Duration only shortens
+// the pause, for rounds that measure nothing.
+func (o Options) settleBeforeBurst() time.Duration {
+	return min(cmp.Or(o.Duration, burstSettle), burstSettle)
+}
+
 func (r *run) burst(ctx context.Context, s *system) (o *outcome, err error) {
 	n := r.opts.Jobs
 	if err := s.empty(ctx); err != nil {
@@ -124,7 +131,7 @@ func (r *run) burst(ctx context.Context, s *system) (o *outcome, err error) {
 			err = stopErr
 		}
 	}()
-	if err := pause(ctx, min(burstSettle, r.opts.Duration)); err != nil {
+	if err := pause(ctx, r.opts.settleBeforeBurst()); err != nil {
 		return nil, err
 	}
 	show, done := r.progress.bar(r.label, n)
