@@ -155,7 +155,7 @@ func TestARoundThatLostSomethingFails(t *testing.T) {
 	r := &run{bench: b}
 	p := plan{warm: 50, measured: 100, rest: 50}
 	require.NoError(t, s.prepare(t.Context(), p.total()))
-	_, err := r.work(t.Context(), s, p, true)
+	_, err := r.work(t.Context(), s, p, 0)
 	require.NoError(t, err)
 
 	for _, sql := range []string{
@@ -171,7 +171,67 @@ func TestARoundThatLostSomethingFails(t *testing.T) {
 	}
 }
 
+// What is said of large tables is said against small ones, so that only the size may tell them apart: both are filled and
+// checked by the same code.
+func TestLargeTablesAreFilledAndCheckedLikeSmallOnes(t *testing.T) {
+	t.Parallel()
+	p := plan{warm: 50, measured: 100, rest: 150}
+	mix := map[string]int{}
+	for _, params := range batch(0, p.total(), mixed) {
+		mix[params.Args.Kind()]++
+	}
+	for _, v := range []variant{towpathVariant(), riverVariant()} {
+		t.Run(v.title, func(t *testing.T) {
+			t.Parallel()
+			b, s := openAs(t, v)
+			r := &run{bench: b}
+			for _, finished := range []int{0, 2000} {
+				require.NoError(t, r.fill(t.Context(), s, finished, p.total()))
+				require.Equal(t, mix, waitingKinds(t, s))
+				require.Positive(t, countOf(t, s, "SELECT relallvisible FROM pg_class WHERE oid = $1::regclass", s.table("river_job")), "vacuumed")
+				_, err := r.work(t.Context(), s, p, finished)
+				require.NoError(t, err)
+				require.Empty(t, waitingKinds(t, s), "all of them are worked")
+			}
+			want := endsOf(p.total())
+			want.past = 2000
+			for _, condition := range []string{"attempted_by = ARRAY['bench-past']", "attempted_by <> ARRAY['bench-past']"} {
+				require.NoError(t, s.verify(t.Context(), s.pool, want))
+				row := "FROM " + s.finished() + " WHERE id = (SELECT max(id) FROM " + s.finished() + " WHERE " + condition + ")"
+				require.EqualValues(t, 1, countOf(t, s, "WITH gone AS (DELETE "+row+" RETURNING 1) SELECT count(*) FROM gone"))
+				require.ErrorContains(t, s.verify(t.Context(), s.pool, want), "check the result")
+				want.past--
+			}
+		})
+	}
+}
+
+func waitingKinds(t *testing.T, s *system) map[string]int {
+	t.Helper()
+	rows, err := s.pool.Query(t.Context(), "SELECT kind FROM "+s.table("river_job")+" WHERE state <> 'completed'")
+	require.NoError(t, err)
+	kinds, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	counts := map[string]int{}
+	for _, kind := range kinds {
+		counts[kind]++
+	}
+	return counts
+}
+
+func countOf(t *testing.T, s *system, sql string, args ...any) int64 {
+	t.Helper()
+	var n int64
+	require.NoError(t, s.pool.QueryRow(t.Context(), sql, args...).Scan(&n))
+	return n
+}
+
 func openOne(t *testing.T) (*bench, *system) {
+	t.Helper()
+	return openAs(t, towpathVariant())
+}
+
+func openAs(t *testing.T, v variant) (*bench, *system) {
 	t.Helper()
 	b := &bench{
 		opts: tiny(t).over(Options{}), progress: newProgress(io.Discard), logger: slog.New(slog.DiscardHandler),
@@ -179,7 +239,7 @@ func openOne(t *testing.T) (*bench, *system) {
 	}
 	t.Cleanup(func() { require.NoError(t, b.close(context.WithoutCancel(t.Context()))) })
 	require.NoError(t, b.open(t.Context()))
-	c, err := b.contender(t.Context(), towpathVariant())
+	c, err := b.contender(t.Context(), v)
 	require.NoError(t, err)
 	return b, c.(*system)
 }

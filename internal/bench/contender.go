@@ -57,8 +57,8 @@ type flavour interface {
 	// ended is a query that tells whether the job with the id $1 is seen to have ended.
 	ended() string
 
-	// fill makes finished and waiting jobs inside the database.
-	fill(ctx context.Context, pool *pgxpool.Pool, finished, waiting int) error
+	// finished is the table that holds finished jobs.
+	finished() string
 }
 
 // producer is what clients for inserting have in common.
@@ -69,8 +69,8 @@ type producer interface {
 	InsertManyFast(ctx context.Context, params []river.InsertManyParams) (int, error)
 }
 
-// ends is what has to be in the database when a load is done.
-type ends struct{ completed, retried int }
+// ends is what has to be in the database when a load is done. Past jobs are those that were made finished before it.
+type ends struct{ past, completed, retried int }
 
 // endsOf are those of the first n jobs of the mix.
 func endsOf(n int) ends {
@@ -146,12 +146,19 @@ func (s *system) prepare(ctx context.Context, n int) error {
 	if err := s.empty(ctx); err != nil {
 		return err
 	}
+	if err := s.insertMix(ctx, n); err != nil {
+		return err
+	}
+	return s.analyze(ctx)
+}
+
+func (s *system) insertMix(ctx context.Context, n int) error {
 	for from := 0; from < n; from += fillBatch {
 		if _, err := s.client.InsertManyFast(ctx, batch(from, min(from+fillBatch, n), mixed)); err != nil {
 			return fmt.Errorf("insert jobs: %w", err)
 		}
 	}
-	return s.analyze(ctx)
+	return nil
 }
 
 // analyze brings the planner's statistics up to date, as autovacuum does within a minute on a busy table.

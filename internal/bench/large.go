@@ -33,7 +33,8 @@ func largeScenario() scenario {
 }
 
 // large measures the small tables first and the large ones after them, and leaves none behind: vacuum would go on in
-// one contender's database while the next one runs.
+// one contender's database while the next one runs. The two differ in size alone: the stretch that is measured is as long
+// in both, and what waits behind it in the large ones is worked off too, so that every job can be accounted for.
 func (r *run) large(ctx context.Context, s *system) (o *outcome, err error) {
 	p := planFor(r.opts.Jobs)
 	if p.total() > r.opts.Waiting {
@@ -42,34 +43,46 @@ func (r *run) large(ctx context.Context, s *system) (o *outcome, err error) {
 	if err := r.checkDisk(); err != nil {
 		return nil, err
 	}
-	if err := s.prepare(ctx, p.total()); err != nil {
-		return nil, err
-	}
-	small, err := r.work(ctx, s, p, true)
+	defer func() { err = errors.Join(err, s.empty(context.WithoutCancel(ctx))) }()
+	small, err := r.backlog(ctx, s, p, 0)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("work from small tables: %w", err)
 	}
 	r.progress.line("%s: small tables: %s", r.label, small.figures.brief(JobsPerSecond))
-	if err := s.empty(ctx); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.empty(context.WithoutCancel(ctx))) }()
+	p.rest = r.opts.Waiting - p.warm - p.measured
 	r.progress.line("%s: generating %s finished and %s waiting jobs", r.label, whole(float64(r.opts.Finished)), whole(float64(r.opts.Waiting)))
-	if err := s.fill(ctx, s.pool, r.opts.Finished, r.opts.Waiting); err != nil {
-		return nil, err
-	}
-	if err := s.vacuum(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.server.checkpoint(ctx); err != nil {
-		return nil, err
-	}
-	o, err = r.work(ctx, s, p, false)
+	o, err = r.backlog(ctx, s, p, r.opts.Finished)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("work from large tables: %w", err)
 	}
 	o.figures[AgainstSmall] = o.figures[JobsPerSecond] / small.figures[JobsPerSecond]
 	return o, nil
+}
+
+// backlog fills the tables and measures the work on what waits in them.
+func (r *run) backlog(ctx context.Context, s *system, p plan, finished int) (*outcome, error) {
+	if err := r.fill(ctx, s, finished, p.total()); err != nil {
+		return nil, err
+	}
+	return r.work(ctx, s, p, finished)
+}
+
+// fill empties the tables and brings the first waiting jobs of the mix and so many finished ones into them. They are left
+// as after some quiet time, so that neither vacuum nor a checkpoint of what was generated falls into what is measured.
+func (r *run) fill(ctx context.Context, s *system, finished, waiting int) error {
+	if err := s.empty(ctx); err != nil {
+		return err
+	}
+	if err := s.insertMix(ctx, waiting); err != nil {
+		return err
+	}
+	if err := fillFinished(ctx, s.pool, s.finished(), finished); err != nil {
+		return err
+	}
+	if err := s.vacuum(ctx); err != nil {
+		return err
+	}
+	return r.server.checkpoint(ctx)
 }
 
 // checkDisk looks whether the server's disk has room for the largest contender, if it is a disk of this machine.
@@ -93,7 +106,7 @@ func (r *run) checkDisk() error {
 	return nil
 }
 
-// vacuum leaves all tables as they are after some quiet time.
+// vacuum does for all tables what autovacuum does in time.
 func (s *system) vacuum(ctx context.Context) error {
 	for _, table := range s.tables() {
 		if _, err := s.pool.Exec(ctx, "VACUUM (ANALYZE) "+s.table(table)); err != nil {
@@ -128,33 +141,21 @@ func (s *server) checkpoint(ctx context.Context) error {
 // fillStep is how many rows one statement generates.
 const fillStep = 250_000
 
+// pastWorker is who worked the generated jobs, by which they are told from those of a round.
+func pastWorker() []string { return []string{"bench-past"} }
+
 // fillFinished generates completed jobs of the last twenty hours, in the order of time, which no retention removes yet.
 func fillFinished(ctx context.Context, pool *pgxpool.Pool, table string, n int) error {
 	for done := 0; done < n; done += fillStep {
 		_, err := pool.Exec(ctx, `INSERT INTO `+table+` (id, args, attempt, attempted_at, attempted_by, created_at, finalized_at,
 	kind, max_attempts, metadata, priority, queue, state, scheduled_at, tags)
-SELECT 1000000000 + i, jsonb_build_object('n', i), 1, t, ARRAY['bench-past'], t - interval '1 s', t + interval '1 ms',
+SELECT 1000000000 + i, jsonb_build_object('n', i), 1, t, $4::text[], t - interval '1 s', t + interval '1 ms',
 	CASE WHEN i % 2 = 0 THEN 'bench_plain' ELSE 'bench_other' END, 25, '{}', 1, 'default', 'completed', t - interval '1 s', '{}'
 FROM (
 	SELECT i, now() - interval '20 h' * (1 - i::double precision / $3) AS t FROM generate_series($1::bigint, $2::bigint) AS i
-) AS past`, done+1, min(done+fillStep, n), float64(n))
+) AS past`, done+1, min(done+fillStep, n), float64(n), pastWorker())
 		if err != nil {
 			return fmt.Errorf("generate finished jobs: %w", err)
-		}
-	}
-	return nil
-}
-
-// fillWaiting generates waiting jobs.
-func fillWaiting(ctx context.Context, pool *pgxpool.Pool, schema string, n int) error {
-	for done := 0; done < n; done += fillStep {
-		_, err := pool.Exec(ctx, `INSERT INTO `+schema+`.river_job (args, created_at, kind, max_attempts, metadata, priority, queue,
-	state, scheduled_at, tags)
-SELECT jsonb_build_object('n', i), now(), CASE WHEN i % 2 = 0 THEN 'bench_plain' ELSE 'bench_other' END, 25, '{}', 1, 'default',
-	'available', now() - interval '1 min' + interval '1 us' * i, '{}'
-FROM generate_series($1::bigint, $2::bigint) AS i`, done, min(done+fillStep, n)-1)
-		if err != nil {
-			return fmt.Errorf("generate waiting jobs: %w", err)
 		}
 	}
 	return nil

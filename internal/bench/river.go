@@ -95,8 +95,10 @@ func (r plainRiver) start(ctx context.Context, pool *pgxpool.Pool, l *load, buff
 func (r plainRiver) verify(ctx context.Context, pool *pgxpool.Pool, want ends) error {
 	var got ends
 	err := pool.QueryRow(ctx, `
-SELECT count(*) FILTER (WHERE state = 'completed'), count(*) FILTER (WHERE cardinality(errors) > 0) FROM public.river_job`).
-		Scan(&got.completed, &got.retried)
+SELECT count(*) FILTER (WHERE state = 'completed' AND attempted_by = $1),
+	count(*) FILTER (WHERE state = 'completed' AND attempted_by IS DISTINCT FROM $1),
+	count(*) FILTER (WHERE cardinality(errors) > 0)
+FROM public.river_job`, pastWorker()).Scan(&got.past, &got.completed, &got.retried)
 	if err != nil {
 		return fmt.Errorf("count finished jobs: %w", err)
 	}
@@ -110,9 +112,4 @@ func (plainRiver) ended() string {
 	return `SELECT EXISTS (SELECT FROM public.river_job WHERE id = $1 AND finalized_at IS NOT NULL)`
 }
 
-func (r plainRiver) fill(ctx context.Context, pool *pgxpool.Pool, finished, waiting int) error {
-	if err := fillWaiting(ctx, pool, "public", waiting); err != nil {
-		return err
-	}
-	return fillFinished(ctx, pool, "public.river_job", finished)
-}
+func (plainRiver) finished() string { return "public.river_job" }

@@ -24,7 +24,7 @@ func workScenario() scenario {
 				if err := s.prepare(ctx, p.total()); err != nil {
 					return nil, err
 				}
-				return r.work(ctx, s, p, true)
+				return r.work(ctx, s, p, 0)
 			},
 		}},
 	}
@@ -48,9 +48,9 @@ func planFor(jobs int) plan {
 
 func (p plan) total() int { return p.warm + p.measured + p.rest }
 
-// work lets one fleet work a backlog that is there and measures the middle of it. With all, the rest is worked too and
-// the database is asked whether it all happened.
-func (r *run) work(ctx context.Context, s *system, p plan, all bool) (o *outcome, err error) {
+// work lets one fleet work a backlog that is there, over so many past jobs, and measures the middle of it. The rest is
+// worked too, and then the database is asked whether it all happened.
+func (r *run) work(ctx context.Context, s *system, p plan, past int) (o *outcome, err error) {
 	peak := watchMemory(memoryEvery)
 	defer peak()
 	f, err := s.start(ctx, newLoad(0, false), p.total())
@@ -71,16 +71,15 @@ func (r *run) work(ctx context.Context, s *system, p plan, all bool) (o *outcome
 		return nil, err
 	}
 	figures[PeakMemory] = peak()
-	if !all {
-		return &outcome{figures: figures}, nil
-	}
 	if err := t.until(ctx, p.total(), 0, nil); err != nil {
 		return nil, err
 	}
 	if err := stop(); err != nil {
 		return nil, err
 	}
-	return &outcome{figures: figures}, s.verify(ctx, s.pool, endsOf(p.total()))
+	want := endsOf(p.total())
+	want.past = past
+	return &outcome{figures: figures}, s.verify(ctx, s.pool, want)
 }
 
 // stretch measures from the end of the warm-up on.
