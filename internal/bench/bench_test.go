@@ -119,6 +119,34 @@ func TestJSONNamesTheRatio(t *testing.T) {
 	require.Equal(t, "jobs_per_s", object["ratio_of"])
 	require.InDelta(t, 100, object["noise_pct"], 1e-9)
 	require.NotContains(t, object, "cases")
+	require.Equal(t, map[string]any{"river": 2.0}, object["ratios"])
+}
+
+// A peer is measured in the same rounds, so that its ratio is taken round by round as River's is. A figure that would be
+// divided by nothing is no ratio.
+func TestEveryOtherContenderHasItsRatio(t *testing.T) {
+	t.Parallel()
+	round := func(rate float64) *outcome { return &outcome{figures: Figures{JobsPerSecond: rate}} }
+	report := &Report{Bench: "work", Rounds: 3, Cores: 2, Server: "15.0"}
+	report.add(&measured{
+		benchCase: benchCase{headline: JobsPerSecond},
+		variants:  append([]variant{towpathVariant(), riverVariant()}, (&peers{}).variants()...),
+		settings:  make([]string, 4),
+		rounds: [][]*outcome{
+			{round(300), round(200), round(100)},
+			{round(150), round(100), round(50)},
+			{round(100), round(50), round(10)},
+			{round(0), round(0), round(0)},
+		},
+	})
+	object := decode(t, report)
+	require.InDelta(t, 2, object["ratio"], 0)
+	require.Equal(t, map[string]any{"river": 2.0, "graphile_worker": 4.0}, object["ratios"])
+	table := &strings.Builder{}
+	require.NoError(t, report.WriteTable(table))
+	require.Contains(t, table.String(), "\nratio of jobs/s: 2.00; noise (spread of River's rounds): 100%\n"+
+		"ratio of jobs/s, Towpath ÷ graphile-worker: 4.00\n")
+	require.NotContains(t, table.String(), "÷ pg-boss")
 }
 
 // The benchmark measures what users run: the process's own configuration, which it neither replaces nor thins out.

@@ -14,10 +14,10 @@ import (
 
 // A Report is the result of one benchmark. As JSON it is
 //
-//	{"bench": …, "rounds": …, "towpath": {"jobs_per_s": …, …}, "river": {…}, "ratio": …, "cases": […], …}
+//	{"bench": …, "rounds": …, "towpath": {"jobs_per_s": …, …}, "river": {…}, "ratio": …, "ratios": {"river": …, …}, "cases": […], …}
 //
-// where towpath, river and every other contender hold the medians of their rounds, keyed by Metric, and ratio is
-// Towpath's figure by River's of the metric that ratio_of names. A benchmark with several cases shows its first one
+// where towpath, river and every other contender hold the medians of their rounds, keyed by Metric, ratio is Towpath's
+// figure by River's of the metric that ratio_of names, and ratios holds the same by every other contender. A benchmark with several cases shows its first one
 // there; cases holds all.
 type Report struct {
 	Bench    string
@@ -35,6 +35,8 @@ type Case struct {
 	// Ratio is Towpath's figure of the metric RatioOf by plain River's: the median of the rounds' own ratios.
 	Ratio   float64
 	RatioOf Metric
+	// Ratios are the same by each contender but Towpath, by key.
+	Ratios map[string]float64
 	// Noise is the distance between River's best and worst round, in percent of its median: the machine's own.
 	Noise float64
 }
@@ -63,7 +65,8 @@ func newReport(s scenario, b *bench) *Report {
 
 // add reduces a case to its medians.
 func (r *Report) add(m *measured) {
-	c := Case{Name: m.name, About: m.about, RatioOf: m.headline}
+	c := Case{Name: m.name, About: m.about, RatioOf: m.headline, Ratios: map[string]float64{}}
+	ours := column(m.rounds[0], m.headline)
 	for i, v := range m.variants {
 		contender := Contender{Key: v.key, Title: v.title, Settings: m.settings[i], Median: medians(m.rounds[i])}
 		for _, round := range m.rounds[i] {
@@ -71,9 +74,11 @@ func (r *Report) add(m *measured) {
 			contender.Series = round.series
 		}
 		c.Contenders = append(c.Contenders, contender)
+		if i > 0 {
+			c.Ratios[v.key] = pairedRatio(ours, column(m.rounds[i], m.headline))
+		}
 	}
-	theirs := column(m.rounds[1], m.headline)
-	c.Ratio, c.Noise = pairedRatio(column(m.rounds[0], m.headline), theirs), spread(theirs)
+	c.Ratio, c.Noise = c.Ratios[m.variants[1].key], spread(column(m.rounds[1], m.headline))
 	r.Cases = append(r.Cases, c)
 }
 
@@ -99,10 +104,13 @@ func (c *Case) object() map[string]any {
 	object := map[string]any{"ratio_of": c.RatioOf}
 	// JSON has no NaN, which is what a figure of zero or of no round leads to.
 	for key, value := range map[string]float64{"ratio": c.Ratio, "noise_pct": c.Noise} {
-		if !math.IsNaN(value) && !math.IsInf(value, 0) {
+		if finite(value) {
 			object[key] = value
 		}
 	}
+	ratios := maps.Clone(c.Ratios)
+	maps.DeleteFunc(ratios, func(_ string, value float64) bool { return !finite(value) })
+	object["ratios"] = ratios
 	if c.Name != "" {
 		object["case"] = c.Name
 	}
@@ -121,8 +129,11 @@ func (c *Case) object() map[string]any {
 	return object
 }
 
+// finite reports whether a figure is a number that can be written.
+func finite(value float64) bool { return !math.IsNaN(value) && !math.IsInf(value, 0) }
+
 // WriteTable prints the report for people: a table for each case, with the figures as rows and a column that has
-// Towpath's by River's.
+// Towpath's by River's. Under it is the ratio by every contender.
 func (r *Report) WriteTable(out io.Writer) error {
 	text := &strings.Builder{}
 	fmt.Fprintf(text, "%s: medians; rounds, taken in turn: %d; cores: %d; Postgres %s\n", r.Bench, r.Rounds, r.Cores, r.Server)
@@ -156,6 +167,11 @@ func (c *Case) write(text *strings.Builder) {
 	}
 	_ = table.Flush() // a builder takes everything
 	fmt.Fprintf(text, "ratio of %s: %.2f; noise (spread of River's rounds): %.0f%%\n", lookOf(c.RatioOf).title, c.Ratio, c.Noise)
+	for i, contender := range c.Contenders {
+		if ratio := c.Ratios[contender.Key]; i > 1 && finite(ratio) {
+			fmt.Fprintf(text, "ratio of %s, Towpath ÷ %s: %.2f\n", lookOf(c.RatioOf).title, contender.Title, ratio)
+		}
+	}
 	for _, contender := range c.Contenders {
 		fmt.Fprintf(text, "  %s: %s\n", contender.Title, contender.Settings)
 	}
