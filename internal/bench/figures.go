@@ -46,8 +46,12 @@ const (
 	GoLoad       Metric = "go_cpu_pct"
 	// WALPerJob is bytes of write-ahead log.
 	WALPerJob Metric = "wal_bytes_per_job"
-	// PeakMemory is the most memory that the working process took from the system, in bytes.
+	// PeakMemory is the most memory that Go's runtime held of the system's while a contender in this process ran, in bytes:
+	// without the binary, and after what earlier rounds left was given back. NodeMemory is the most that a peer's whole
+	// process had resident, its start and the filling of its queue included. They are not of one measure, so that a ratio
+	// between them would say nothing.
 	PeakMemory Metric = "peak_memory_bytes"
+	NodeMemory Metric = "node_peak_rss_bytes"
 	// StatementsPerSecond and StatementsPerJob count round trips of the client, transaction commands included.
 	StatementsPerSecond Metric = "statements_per_s"
 	StatementsPerJob    Metric = "statements_per_job"
@@ -81,7 +85,8 @@ func looks() []look {
 		{PostgresLoad, "Postgres % of a core", precise},
 		{GoLoad, "Go % of a core", precise},
 		{WALPerJob, "WAL bytes/job", whole},
-		{PeakMemory, "peak memory MB", func(v float64) string { return short(v / 1e6) }},
+		{PeakMemory, "peak Go memory MB", megabytes},
+		{NodeMemory, "peak Node RSS MB", megabytes},
 		{StatementsPerSecond, "statements/s", short},
 		{StatementsPerJob, "statements/job", precise},
 	}
@@ -105,6 +110,8 @@ func whole(v float64) string {
 	}
 	return sign + digits
 }
+
+func megabytes(v float64) string { return short(v / 1e6) }
 
 // short writes three significant digits or all whole ones.
 func short(v float64) string {

@@ -196,7 +196,7 @@ func (r *run) follow(ctx context.Context, lines *json.Decoder, stdin io.Writer) 
 			if at.Left != 0 || figures == nil {
 				return nil, fmt.Errorf("it ended with %d jobs left", at.Left)
 			}
-			figures[PeakMemory] = at.MaxRSS
+			figures[NodeMemory] = at.MaxRSS
 			return figures, nil
 		}
 	}
