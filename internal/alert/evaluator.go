@@ -51,7 +51,8 @@ type Evaluator struct {
 	healthAt  time.Time
 	pruneAt   time.Time
 	failing   bool
-	evaluates bool
+	evaluates bool      // this process has the lease
+	leaseEnds time.Time // if nobody takes it before
 
 	beforeSave func() // for tests
 }
@@ -80,7 +81,7 @@ func (e *Evaluator) attempt(ctx context.Context) time.Duration {
 	defer e.mu.Unlock()
 	limited, cancel := context.WithTimeout(ctx, roundLimit)
 	defer cancel()
-	has, err := store.TakeLease(limited, e.config.Pool, leaseName, e.config.ID, leaseRounds*e.config.Every)
+	has, err := e.takeLease(limited)
 	wait := e.config.Every
 	if err == nil && has {
 		wait, err = e.Round(limited)
@@ -94,6 +95,20 @@ func (e *Evaluator) attempt(ctx context.Context) time.Duration {
 	}
 	e.failing = err != nil
 	return wait
+}
+
+// takeLease reports whether this process evaluates. It asks anew when the lease would not last for two more rounds. Another
+// that takes it meanwhile, for it leads now, is met by SaveAlerts.
+func (e *Evaluator) takeLease(ctx context.Context) (bool, error) {
+	if e.evaluates && time.Until(e.leaseEnds) > leaseRounds*e.config.Every/2 {
+		return true, nil
+	}
+	asked := time.Now()
+	has, err := store.TakeLease(ctx, e.config.Pool, leaseName, e.config.ID, leaseRounds*e.config.Every)
+	if err == nil && has {
+		e.leaseEnds = asked.Add(leaseRounds * e.config.Every)
+	}
+	return has, err
 }
 
 // Round looks at everything once, writes what has changed, and returns when to come again.

@@ -241,7 +241,7 @@ func TestWatch(t *testing.T) {
 	require.Nil(t, show(t, pool, "backup").LateBy)
 	next, err := watcher.Turn(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, 10*time.Second, next, "it looks now and then in any case")
+	require.Equal(t, 20*time.Second, next, "it looks now and then in any case")
 
 	listener, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig)
 	require.NoError(t, err)

@@ -13,7 +13,7 @@ import (
 
 const (
 	// watchEvery is how often the leader looks when nothing is due: what was put, paused or resumed waits for that.
-	watchEvery = 10 * time.Second
+	watchEvery = 20 * time.Second
 	// tidyEvery is how often pings and events that are over are deleted, tidyBatch how many at a time.
 	tidyEvery = 10 * time.Minute
 	tidyBatch = 5000
