@@ -75,6 +75,7 @@ type Options struct {
 	ClockLimit     time.Duration // clocks further apart are wrong: 2 seconds
 	DeadRows       int64         // a hot table with more dead rows than this and than live ones: 100,000
 	QueueUsage     float64       // a notification queue fuller than this: 0.1
+	LockUsage      float64       // a look-up that takes a larger part of the server's locks than this: 0.1
 
 	NotifyOff bool // this program was told not to LISTEN
 
@@ -96,6 +97,9 @@ func (o *Options) fill() {
 	}
 	if o.QueueUsage == 0 {
 		o.QueueUsage = 0.1
+	}
+	if o.LockUsage == 0 {
+		o.LockUsage = 0.1
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -185,6 +185,29 @@ func TestDeadRows(t *testing.T) {
 	require.Eventually(t, func() bool { return !dead() }, testLimit, 1)
 }
 
+// A look-up by id locks all of a long history. What is told of it is what Postgres does.
+func TestLocksOfHistory(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	exec(t, pool, `SELECT towpath.ensure_partitions(20)`)
+	require.Empty(t, examine(t, pool, doctor.Options{}).Findings)
+	f := only(t, examine(t, pool, doctor.Options{LockUsage: 1e-3}), "partitions", doctor.Warning)
+	require.Contains(t, f.What, "history has 63 partitions")
+	var told int
+	_, err := fmt.Sscanf(f.What, "history has 63 partitions, and to look up one job by its id takes %d locks", &told)
+	require.NoError(t, err)
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, tx.Rollback(context.WithoutCancel(t.Context()))) }()
+	var locks int
+	_, err = tx.Exec(t.Context(), `SELECT FROM towpath.jobs WHERE id = 1`)
+	require.NoError(t, err)
+	require.NoError(t, tx.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation IN (
+		SELECT relid FROM pg_partition_tree('towpath.job_history') WHERE isleaf UNION ALL
+		SELECT indexrelid FROM pg_index JOIN pg_partition_tree('towpath.job_history') ON relid = indrelid WHERE isleaf)`).Scan(&locks))
+	require.Equal(t, locks, told)
+}
+
 // What belongs to a whole server is made wrong on one of this test's own.
 func TestServerFaults(t *testing.T) {
 	t.Parallel()
