@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
@@ -34,7 +33,7 @@ func TestSuccessIsFinishedPromptly(t *testing.T) {
 	defer func() { require.NoError(t, r.Stop()) }()
 
 	const n = 20
-	var slow int
+	var early int
 	for i := range n {
 		output := ""
 		if i%2 == 0 {
@@ -46,20 +45,19 @@ func TestSuccessIsFinishedPromptly(t *testing.T) {
 		if output != "" {
 			require.JSONEq(t, `"done"`, string(result.Output))
 		}
-		event := receive(t, events) // River's own, after its own time
+		// River's own event comes after its own time, which begins anew with each job here: the last one's event has just
+		// come. An end that was left to River would be seen about when its event is.
+		if len(events) == 0 {
+			early++
+		}
+		event := receive(t, events)
 		require.Equal(t, id, event.Job.ID)
 		require.Equal(t, rivertype.JobStateCompleted, event.Job.State)
 		if output != "" {
 			require.JSONEq(t, `"done"`, string(event.Job.Output()))
 		}
-		var finishedAfter float64
-		require.NoError(t, pool.QueryRow(ctx, `SELECT extract(epoch FROM archived_at - attempted_at) FROM towpath.job_history WHERE id = $1`,
-			id).Scan(&finishedAfter))
-		if finishedAfter > (200 * time.Millisecond).Seconds() {
-			slow++
-		}
 	}
-	require.Less(t, slow, n/2, "most were finished ahead of River's completer")
+	require.Greater(t, early, n/2, "most were finished ahead of River's completer")
 
 	var completed, rows int
 	require.NoError(t, pool.QueryRow(ctx, `SELECT
