@@ -75,7 +75,10 @@ func (e *examination) findRefusals() {
 	}
 	e.check = Rights
 	where := "server"
-	if slices.ContainsFunc(checks, func(c check) bool { return (c.needSchema || c.name == "versions") && slices.Contains(e.refused, c.name) }) {
+	ofSchema := func(c check) bool {
+		return (c.needSchema || c.name == "versions") && slices.Contains(e.refused, c.name)
+	}
+	if slices.ContainsFunc(checks, ofSchema) {
 		where = "schema " + migrate.Schema
 	}
 	e.find(Warning, fmt.Sprintf("the role %s may not look at %s: %d of %d checks were not made, and what they would find is not known (%s)",
