@@ -27,7 +27,11 @@ import (
 )
 
 // TestMain makes this binary stand in for the programs that tests and scripts run: Towpath's own, and one of a user's.
+// quickEnd has a command that was built with the race detector end at once instead of a second later. The tests run hundreds.
+const quickEnd = "atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
+	_ = os.Setenv("GORACE", quickEnd) // for those that inherit it; its name and value are valid
 	testscript.Main(m, map[string]func(){
 		"towpath": func() { os.Exit(cmd.Main(workers.NewBundle())) },
 		"shop":    func() { os.Exit(shop()) },
@@ -151,6 +155,7 @@ func TestScripts(t *testing.T) {
 			testscript.Run(t, testscript.Params{
 				Files: []string{file}, RequireExplicitExec: true, RequireUniqueNames: true,
 				Setup: func(env *testscript.Env) error {
+					env.Setenv("GORACE", quickEnd)
 					env.Setenv("URL", url)
 					env.Setenv("EMPTY_URL", empty)
 					env.Setenv("TOWPATH_DATABASE_URL", url)
