@@ -17,8 +17,8 @@ import (
 //	{"bench": …, "rounds": …, "towpath": {"jobs_per_s": …, …}, "river": {…}, "ratio": …, "ratios": {"river": …, …}, "cases": […], …}
 //
 // where towpath, river and every other contender hold the medians of their rounds, keyed by Metric, ratio is Towpath's
-// figure by River's of the metric that ratio_of names, and ratios holds the same by every other contender. A benchmark with several cases shows its first one
-// there; cases holds all.
+// figure by River's of the metric that ratio_of names, and ratios holds the same by every other contender. A benchmark
+// with several cases shows its first one there; cases holds all.
 type Report struct {
 	Bench    string
 	Rounds   int
