@@ -383,8 +383,7 @@ BEGIN
     -- As River does, also when nothing changed: a worker may have missed it the first time.
     PERFORM pg_notify(/* TEMPLATE: schema */schema_name() || '.river_control',
         format('{"action":"%s","queue":"%s"}', CASE WHEN pause THEN 'pause' ELSE 'resume' END, name));
-    INSERT INTO /* TEMPLATE: schema */audit (action, target, details)
-        VALUES (action, 'queue ' || name, jsonb_strip_nulls(jsonb_build_object('reason', reason)));
+    PERFORM /* TEMPLATE: schema */audit_action(action, 'queue ' || name, jsonb_build_object('reason', reason));
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */set_paused(text, text, boolean, text) IS 'Internal: pauses or resumes a queue or all of them, and records it.';

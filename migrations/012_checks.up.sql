@@ -294,8 +294,8 @@ BEGIN
         -- The leader works out anew what is expected.
         expected_by = NULL, problem = NULL, turns_at = now()
     RETURNING h.key, h.xmax = 0 INTO put_check.key, put_check.created;
-    INSERT INTO /* TEMPLATE: schema */audit (action, target, details) VALUES ('put_check', 'check ' || put_check.name,
-        jsonb_strip_nulls(jsonb_build_object('period', period, 'cron', cron, 'zone', zone, 'grace', grace, 'longest', longest, 'created', created)));
+    PERFORM /* TEMPLATE: schema */audit_action('put_check', 'check ' || put_check.name,
+        jsonb_build_object('period', period, 'cron', cron, 'zone', zone, 'grace', grace, 'longest', longest, 'created', created));
 END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */put_check(text, interval, text, text, interval, interval, text) IS
@@ -327,7 +327,7 @@ BEGIN
     END CASE;
     UPDATE /* TEMPLATE: schema */heartbeat h SET updated_at = now(), updated_by = /* TEMPLATE: schema */acting()
         WHERE h.id = there.id;
-    INSERT INTO /* TEMPLATE: schema */audit (action, target) VALUES (action, 'check ' || name);
+    PERFORM /* TEMPLATE: schema */audit_action(action, 'check ' || name, '{}');
     RETURN true;
 END;
 $$;
