@@ -148,7 +148,7 @@ func hog(kinds map[string]*ran) (s starvation, is bool) {
 		s.run >= hogFactor*s.matesRun && s.matesWait >= starvedWait
 }
 
-// activity are the rules that store.AlertActivity is about.
+// activity are the rules that the activity of store.AlertFacts is about.
 func (s sight) activity(activity []store.KindActivity) {
 	s.look("kind_failing", "kind_starving")
 	type ended struct{ failed, all int64 }

@@ -214,15 +214,11 @@ func (e *Evaluator) look(ctx context.Context, r *round) error {
 	if t := r.book.Rules["work_stuck"].Threshold; t != nil {
 		stuckAfter = time.Duration(*t * float64(time.Second))
 	}
-	facts, err := store.AlertFacts(ctx, e.config.Pool, config.SchedulerQueue, notify.Kind, stuckAfter)
+	facts, activity, err := store.AlertFacts(ctx, e.config.Pool, config.SchedulerQueue, notify.Kind, stuckAfter)
 	if err != nil {
 		return err
 	}
 	r.sight.facts(r.book.Rules, facts)
-	activity, err := store.AlertActivity(ctx, e.config.Pool, notify.Kind)
-	if err != nil {
-		return err
-	}
 	r.sight.activity(activity)
 	if time.Since(e.healthAt) < healthEvery {
 		return nil

@@ -140,6 +140,20 @@ func (s *Storage) looksAfterDue(schema string) bool {
 	return false
 }
 
+// fleetOf returns the fleet of a client of this driver, or nil.
+func (s *Storage) fleetOf(schema, clientID string) *fleet {
+	for _, due := range s.dueServices() {
+		f := due.pilot.fleet
+		f.mu.Lock()
+		same := f.clientID == clientID && f.home.schema == schema
+		f.mu.Unlock()
+		if same {
+			return f
+		}
+	}
+	return nil
+}
+
 func (s *Storage) dueServices() []*dueService {
 	if s == nil {
 		return nil

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/rivershared/baseservice"
 	"github.com/riverqueue/river/rivershared/startstop"
 	"github.com/riverqueue/river/rivertype"
@@ -74,6 +73,7 @@ type fleet struct {
 	changed  bool // the row does not show the queues yet
 	outcast  bool // the row was found dead or gone and there is no new one yet
 	lastBeat time.Time
+	carried  bool // by a reelection
 	watch    watch
 
 	duties
@@ -125,11 +125,16 @@ func (f *fleet) register(ctx context.Context, db querier, schema, clientID, queu
 	default:
 		close(f.ready)
 	}
+	f.nudge()
+	return nil
+}
+
+// nudge makes the process beat at once.
+func (f *fleet) nudge() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // enrol inserts a new row. The caller holds enrolment.
@@ -238,125 +243,6 @@ func (f *fleet) where(ctx context.Context) (home, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.home, true
-}
-
-// Start begins the beats. They go on while a stopping client lets its last jobs end: the context of the start is
-// cancelled at the beginning of that, Stop is called at its end.
-func (f *fleet) Start(ctx context.Context) error {
-	ctx, shouldStart, started, stopped := f.StartInit(context.WithoutCancel(ctx))
-	if !shouldStart {
-		return nil
-	}
-	go func() {
-		started()
-		defer stopped()
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		wg.Go(func() { f.attend(ctx) })
-		defer f.lifeline.close()
-		f.beatForEver(ctx)
-	}()
-	return nil
-}
-
-func (f *fleet) beatForEver(ctx context.Context) {
-	ticker := time.NewTicker(f.pace.beat)
-	defer ticker.Stop()
-	var failing bool
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-f.wake: // a first registration, or one after a restart: look around at once
-		case <-ticker.C:
-		}
-		seen, err := f.beat(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			if !failing {
-				f.Logger.WarnContext(ctx, "beat of the process is not getting through", slog.Any("error", err))
-			}
-		case failing:
-			f.Logger.InfoContext(ctx, "beat of the process is getting through again")
-		}
-		failing = err != nil
-		if err == nil {
-			f.report(seen)
-		}
-	}
-}
-
-// report hands what a beat brought to the duties. They may be busy with what an earlier one brought, and the newest
-// counts.
-func (f *fleet) report(seen sighting) {
-	select {
-	case <-f.duty:
-	default:
-	}
-	f.duty <- seen
-}
-
-// beatStatement gives a sign of life and reads those of the others, in one round trip. It touches the process's own row
-// and waits for nobody but an observer who is about to declare it dead. The rows are read as they were before.
-const beatStatement statement = `
-WITH mine AS (
-	UPDATE SCHEMA.process
-	SET beat = beat + 1, beat_at = clock_timestamp(), running = $2::int, queues = coalesce($3::text::jsonb, queues),
-		clock_ahead = $5::timestamptz - clock_timestamp()
-	WHERE epoch = $1::bigint AND dead_at IS NULL AND stopped_at IS NULL
-	RETURNING epoch
-)
-SELECT p.epoch, p.client_id, p.beat, p.dead_at IS NOT NULL OR p.stopped_at IS NOT NULL,
-	coalesce(p.dead_at IS NOT NULL OR p.stopped_at < clock_timestamp() - make_interval(secs => $4::double precision), false),
-	EXISTS (SELECT FROM mine)
-FROM SCHEMA.process p`
-
-// beat gives a sign of life and returns what it saw. An outcast registers anew.
-func (f *fleet) beat(ctx context.Context) (sighting, error) {
-	f.mu.Lock()
-	h, epoch, changed := f.home, f.epoch, f.changed
-	var queues *string
-	if changed {
-		slots := f.slots()
-		queues = &slots
-		f.changed = false
-	}
-	f.mu.Unlock()
-	if epoch == 0 {
-		return sighting{}, nil
-	}
-	begun := f.now()
-	ctx, cancel := context.WithTimeout(ctx, f.pace.beatTimeout)
-	defer cancel()
-	var (
-		peers []peer
-		alive bool
-	)
-	err := f.lifeline.run(ctx, h.db, func(db querier) error {
-		rows, err := db.Query(ctx, beatStatement.in(h.schema), epoch, f.pilot.atWork(), queues, f.pace.stopped.Seconds(), time.Now())
-		if err != nil {
-			return err
-		}
-		peers, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (p peer, err error) {
-			return p, row.Scan(&p.epoch, &p.clientID, &p.beat, &p.ended, &p.lost, &alive)
-		})
-		return err
-	})
-	if err != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.changed = f.changed || changed
-		return sighting{}, fmt.Errorf("beat of process %q: %w", f.clientID, riverError(err))
-	}
-	if !alive {
-		return sighting{}, f.enrolAgain(ctx, epoch)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.lastBeat = begun
-	return f.watch.look(begun, f.pace, peers, f.epoch, f.clientID), nil
 }
 
 // enrolAgain gives a process that was declared dead a new epoch. What it fetched in the old one is no longer its own; it

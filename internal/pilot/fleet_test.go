@@ -2,7 +2,6 @@ package pilot
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -406,43 +405,4 @@ func TestTwinsHandNothingBack(t *testing.T) {
 	}
 	r, _ := live(t, pool, id)
 	require.Equal(t, "running", r.State, "it is the twin's")
-}
-
-func TestBeatGetsThroughABusyPool(t *testing.T) {
-	t.Parallel()
-	pool := testdb.Pool(t)
-	p := newProcess(t, pool, "p")
-	for range pool.Config().MaxConns {
-		conn, err := pool.Acquire(t.Context())
-		require.NoError(t, err)
-		defer conn.Release()
-	}
-	p.clock.advance(10 * time.Second)
-	p.beat()
-	require.NotNil(t, p.fleet.lifeline.spare)
-	require.Equal(t, p.clock.Now(), p.fleet.lastBeat)
-}
-
-func TestBeatsGoOnUntilStop(t *testing.T) {
-	t.Parallel()
-	pool := testdb.Pool(t)
-	p := unregisteredProcess(t, pool, "p", Config{})
-	p.fleet.now = time.Now
-	p.fleet.pace.beat = 10 * time.Millisecond
-	ctx, cancel := context.WithCancelCause(t.Context())
-	require.NoError(t, p.fleet.Start(ctx))
-	p.register()
-	beats := func() int { return number(t, pool, `SELECT beat FROM towpath.process`) }
-	require.Eventually(t, func() bool { return beats() > 3 }, 20*time.Second, 5*time.Millisecond)
-	cancel(errors.New("the client begins to stop"))
-	n := beats()
-	require.Eventually(t, func() bool { return beats() > n+3 }, 20*time.Second, 5*time.Millisecond, "its last jobs are still at work")
-	p.fleet.Stop()
-	// One that was under way may arrive all the same, since the server need not have heard that nobody waits for it.
-	n = beats()
-	require.Eventually(t, func() bool {
-		was := n
-		n = beats()
-		return n == was
-	}, 20*time.Second, 20*p.fleet.pace.beat)
 }

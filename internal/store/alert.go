@@ -17,7 +17,6 @@ type (
 	StoredAlert  = OpenAlertsRow
 	StoredQuiet  = ActiveSilencesRow
 	AlertFact    = AlertFactsRow
-	KindActivity = AlertActivityRow
 	HealthFact   = AlertHealthRow
 	Alert        = ListAlertsRow
 	AlertEvent   = ListAlertEventsRow
@@ -34,7 +33,17 @@ type AlertBook struct {
 	Alerts []StoredAlert
 }
 
-// ReadAlertBook reads it, the round first: what somebody else changes from then on is found out by SaveAlerts.
+// KindActivity is how attempts of a kind in a queue went: N of an event took Seconds together, each as long as the bucket of
+// counters says.
+type KindActivity struct {
+	Queue, Kind, Event string
+	Bucket             int16
+	N                  int64
+	Seconds            float64
+}
+
+// ReadAlertBook reads it, the round first: what somebody else changes from then on is found out by SaveAlerts. As a rule no
+// alert is open, and nothing more to be read.
 func ReadAlertBook(ctx context.Context, db DB) (*AlertBook, error) {
 	rules, err := queries.AlertRound(ctx, db)
 	if err != nil {
@@ -44,6 +53,9 @@ func ReadAlertBook(ctx context.Context, db DB) (*AlertBook, error) {
 		return nil, errors.New("read the round of alerts: towpath.alert_round has lost its row; INSERT INTO towpath.alert_round DEFAULT VALUES mends that")
 	}
 	book := &AlertBook{Round: rules[0].Round, Clock: rules[0].Clock, Rules: rules}
+	if !rules[0].Open {
+		return book, nil
+	}
 	if book.Alerts, err = queries.OpenAlerts(ctx, db); err != nil {
 		return nil, fmt.Errorf("read the open alerts: %w", err)
 	}
@@ -68,23 +80,26 @@ func ListAlertRules(ctx context.Context, db DB) ([]AlertRule, error) {
 	return rules, nil
 }
 
-// AlertFacts returns what is true at this moment. The queue and the kind are those of delivery, and stuckAfter is how long
-// an attempt must have been running to be looked at.
-func AlertFacts(ctx context.Context, db DB, queue, kind string, stuckAfter time.Duration) ([]AlertFact, error) {
-	facts, err := queries.AlertFacts(ctx, db, AlertFactsParams{OwnQueue: queue, OwnKind: kind, StuckAfter: stuckAfter.Seconds()})
-	if err != nil {
-		return nil, fmt.Errorf("look at queues, schedules, checks and processes: %w", err)
-	}
-	return facts, nil
-}
+// attempts is the source of those facts that are activity.
+const attempts = "attempts"
 
-// AlertActivity returns how the attempts of the last 15 minutes went, but for those of a kind.
-func AlertActivity(ctx context.Context, db DB, kind string) ([]KindActivity, error) {
-	activity, err := queries.AlertActivity(ctx, db, kind)
+// AlertFacts returns what is true at this moment, and how the attempts of the last 15 minutes went. The queue and the kind
+// are those of delivery, which are left out, and stuckAfter is how long an attempt must have been running to be looked at.
+func AlertFacts(ctx context.Context, db DB, queue, kind string, stuckAfter time.Duration) (facts []AlertFact, activity []KindActivity, err error) {
+	rows, err := queries.AlertFacts(ctx, db, AlertFactsParams{OwnQueue: queue, OwnKind: kind, StuckAfter: stuckAfter.Seconds()})
 	if err != nil {
-		return nil, fmt.Errorf("look at the latest attempts: %w", err)
+		return nil, nil, fmt.Errorf("look at queues, schedules, checks, processes and attempts: %w", err)
 	}
-	return activity, nil
+	for i := range rows {
+		if row := &rows[i]; row.Source == attempts {
+			activity = append(activity, KindActivity{
+				Queue: row.Subject, Kind: row.Note, Event: row.Word, Bucket: int16(row.Other), N: row.N, Seconds: row.Measure, //nolint:gosec // a bucket
+			})
+		} else {
+			facts = append(facts, *row)
+		}
+	}
+	return facts, activity, nil
 }
 
 // AlertHealth returns how Postgres is.

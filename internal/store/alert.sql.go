@@ -84,7 +84,7 @@ const alertRound = `-- name: AlertRound :many
 
 SELECT b.n::bigint AS round, clock_timestamp()::timestamptz AS clock, r.name::text AS name, r.enabled::boolean AS enabled, r.severity::text AS severity, r.threshold,
     r.after::interval AS after, r.reminder, (r.notifiers IS NULL)::boolean AS every_notifier, coalesce(r.notifiers, '{}')::text[] AS notifiers,
-    r.family::text AS family, r.title::text AS title
+    r.family::text AS family, r.title::text AS title, EXISTS (SELECT FROM towpath.alert WHERE state <> 'resolved' OR told)::boolean AS open
 FROM towpath.alert_rules r CROSS JOIN towpath.alert_round b
 `
 
@@ -101,9 +101,10 @@ type AlertRoundRow struct {
 	Notifiers     []string
 	Family        string
 	Title         string
+	Open          bool
 }
 
-// The rules as an evaluation needs them, with the round and the time in each row.
+// The rules as an evaluation needs them, with the round, the time and whether there are open alerts in each row.
 func (q *Queries) AlertRound(ctx context.Context, db DBTX) ([]AlertRoundRow, error) {
 	rows, err := db.Query(ctx, alertRound)
 	if err != nil {
@@ -126,6 +127,7 @@ func (q *Queries) AlertRound(ctx context.Context, db DBTX) ([]AlertRoundRow, err
 			&i.Notifiers,
 			&i.Family,
 			&i.Title,
+			&i.Open,
 		); err != nil {
 			return nil, err
 		}

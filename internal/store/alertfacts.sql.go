@@ -10,59 +10,6 @@ import (
 	"time"
 )
 
-const alertActivity = `-- name: AlertActivity :many
-
-SELECT a.queue::text AS queue, a.kind::text AS kind, a.event::text AS event, a.bucket::smallint AS bucket, sum(a.n)::bigint AS n, sum(a.seconds)::double precision AS seconds
-FROM (
-    SELECT m.queue, m.kind, m.event, m.bucket, m.n, m.seconds FROM towpath.counter_minute m WHERE m.minute >= date_trunc('minute', now() - interval '15 minutes')
-    UNION ALL
-    SELECT d.queue, d.kind, d.event, d.bucket, d.n, d.seconds FROM towpath.counter_delta d WHERE d.at >= date_trunc('minute', now() - interval '15 minutes')
-) a
-WHERE a.event IN ('started', 'completed', 'retried', 'discarded') AND a.kind <> $1::text
-GROUP BY a.queue, a.kind, a.event, a.bucket
-UNION ALL
-SELECT r.queue, r.kind, 'running', 0, count(*), sum(extract(epoch FROM least(clock_timestamp() - r.attempted_at, interval '15 minutes')))
-FROM (SELECT queue, kind, attempted_at FROM towpath.river_job WHERE state = 'running' ORDER BY attempted_at, id LIMIT 10000) r
-WHERE r.kind <> $1 GROUP BY r.queue, r.kind
-`
-
-type AlertActivityRow struct {
-	Queue   string
-	Kind    string
-	Event   string
-	Bucket  int16
-	N       int64
-	Seconds float64
-}
-
-// How the attempts of the last 15 minutes went, as counters keep them, and with the event running those under way.
-func (q *Queries) AlertActivity(ctx context.Context, db DBTX, ownKind string) ([]AlertActivityRow, error) {
-	rows, err := db.Query(ctx, alertActivity, ownKind)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []AlertActivityRow
-	for rows.Next() {
-		var i AlertActivityRow
-		if err := rows.Scan(
-			&i.Queue,
-			&i.Kind,
-			&i.Event,
-			&i.Bucket,
-			&i.N,
-			&i.Seconds,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const alertFacts = `-- name: AlertFacts :many
 SELECT 'queue'::text AS source, q.queue::text AS subject, ''::text AS word, extract(epoch FROM q.oldest)::double precision AS measure, NULL::timestamptz AS since,
     q.available::bigint AS n, q.slots::bigint AS other, ''::text AS note
@@ -100,6 +47,19 @@ UNION ALL
 SELECT 'stuck', j.kind, '', count(*), min(e.at), count(*), max(e.job_id), min(j.queue)
 FROM (SELECT job_id, at FROM towpath.job_event WHERE event = 'stuck' AND at > clock_timestamp() - interval '15 minutes' ORDER BY at DESC LIMIT 200) e
 JOIN towpath.jobs j ON j.id = e.job_id WHERE j.kind <> $3 GROUP BY j.kind
+UNION ALL
+SELECT 'attempts', a.queue, a.event, sum(a.seconds)::double precision, NULL, sum(a.n)::bigint, a.bucket, a.kind
+FROM (
+    SELECT m.queue, m.kind, m.event, m.bucket, m.n, m.seconds FROM towpath.counter_minute m WHERE m.minute >= date_trunc('minute', now() - interval '15 minutes')
+    UNION ALL
+    SELECT d.queue, d.kind, d.event, d.bucket, d.n, d.seconds FROM towpath.counter_delta d WHERE d.at >= date_trunc('minute', now() - interval '15 minutes')
+) a
+WHERE a.event IN ('started', 'completed', 'retried', 'discarded') AND a.kind <> $3
+GROUP BY a.queue, a.kind, a.event, a.bucket
+UNION ALL
+SELECT 'attempts', r.queue, 'running', sum(extract(epoch FROM least(clock_timestamp() - r.attempted_at, interval '15 minutes'))), NULL, count(*), 0, r.kind
+FROM (SELECT queue, kind, attempted_at FROM towpath.river_job WHERE state = 'running' ORDER BY attempted_at, id LIMIT 10000) r
+WHERE r.kind <> $3 GROUP BY r.queue, r.kind
 `
 
 type AlertFactsParams struct {
@@ -121,6 +81,8 @@ type AlertFactsRow struct {
 
 // Of the dead: whether they still own jobs, and whether another one has started on the host since.
 // Longer than four times what 99% of the kind's attempts have taken since the beginning.
+// How the attempts of the last 15 minutes went, as counters keep them: n of an event and a bucket (other), and their seconds.
+// And with the event running those under way.
 func (q *Queries) AlertFacts(ctx context.Context, db DBTX, arg AlertFactsParams) ([]AlertFactsRow, error) {
 	rows, err := db.Query(ctx, alertFacts, arg.OwnQueue, arg.StuckAfter, arg.OwnKind)
 	if err != nil {

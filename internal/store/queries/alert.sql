@@ -4,13 +4,13 @@ SELECT r.name::text AS name, r.enabled::boolean AS enabled, r.severity::text AS 
     r.family::text AS family, r.title::text AS title, r.description::text AS description, r.updated_at, r.updated_by
 FROM towpath.alert_rules r ORDER BY r.name;
 
--- The rules as an evaluation needs them, with the round and the time in each row.
+-- The rules as an evaluation needs them, with the round, the time and whether there are open alerts in each row.
 --
 
 -- name: AlertRound :many
 SELECT b.n::bigint AS round, clock_timestamp()::timestamptz AS clock, r.name::text AS name, r.enabled::boolean AS enabled, r.severity::text AS severity, r.threshold,
     r.after::interval AS after, r.reminder, (r.notifiers IS NULL)::boolean AS every_notifier, coalesce(r.notifiers, '{}')::text[] AS notifiers,
-    r.family::text AS family, r.title::text AS title
+    r.family::text AS family, r.title::text AS title, EXISTS (SELECT FROM towpath.alert WHERE state <> 'resolved' OR told)::boolean AS open
 FROM towpath.alert_rules r CROSS JOIN towpath.alert_round b;
 
 -- name: OpenAlerts :many

@@ -36,22 +36,20 @@ WHERE clock_timestamp() - r.first > 4 * coalesce((
 UNION ALL
 SELECT 'stuck', j.kind, '', count(*), min(e.at), count(*), max(e.job_id), min(j.queue)
 FROM (SELECT job_id, at FROM towpath.job_event WHERE event = 'stuck' AND at > clock_timestamp() - interval '15 minutes' ORDER BY at DESC LIMIT 200) e
-JOIN towpath.jobs j ON j.id = e.job_id WHERE j.kind <> @own_kind GROUP BY j.kind;
-
--- How the attempts of the last 15 minutes went, as counters keep them, and with the event running those under way.
---
-
--- name: AlertActivity :many
-SELECT a.queue::text AS queue, a.kind::text AS kind, a.event::text AS event, a.bucket::smallint AS bucket, sum(a.n)::bigint AS n, sum(a.seconds)::double precision AS seconds
+JOIN towpath.jobs j ON j.id = e.job_id WHERE j.kind <> @own_kind GROUP BY j.kind
+UNION ALL
+-- How the attempts of the last 15 minutes went, as counters keep them: n of an event and a bucket (other), and their seconds.
+SELECT 'attempts', a.queue, a.event, sum(a.seconds)::double precision, NULL, sum(a.n)::bigint, a.bucket, a.kind
 FROM (
     SELECT m.queue, m.kind, m.event, m.bucket, m.n, m.seconds FROM towpath.counter_minute m WHERE m.minute >= date_trunc('minute', now() - interval '15 minutes')
     UNION ALL
     SELECT d.queue, d.kind, d.event, d.bucket, d.n, d.seconds FROM towpath.counter_delta d WHERE d.at >= date_trunc('minute', now() - interval '15 minutes')
 ) a
-WHERE a.event IN ('started', 'completed', 'retried', 'discarded') AND a.kind <> @own_kind::text
+WHERE a.event IN ('started', 'completed', 'retried', 'discarded') AND a.kind <> @own_kind
 GROUP BY a.queue, a.kind, a.event, a.bucket
 UNION ALL
-SELECT r.queue, r.kind, 'running', 0, count(*), sum(extract(epoch FROM least(clock_timestamp() - r.attempted_at, interval '15 minutes')))
+-- And with the event running those under way.
+SELECT 'attempts', r.queue, 'running', sum(extract(epoch FROM least(clock_timestamp() - r.attempted_at, interval '15 minutes'))), NULL, count(*), 0, r.kind
 FROM (SELECT queue, kind, attempted_at FROM towpath.river_job WHERE state = 'running' ORDER BY attempted_at, id LIMIT 10000) r
 WHERE r.kind <> @own_kind GROUP BY r.queue, r.kind;
 
