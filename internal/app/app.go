@@ -27,6 +27,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/towpath/towpath/internal/agenda"
 	"github.com/towpath/towpath/internal/alert"
 	"github.com/towpath/towpath/internal/config"
 	"github.com/towpath/towpath/internal/memory"
@@ -74,6 +75,7 @@ type App struct {
 	evaluator *alert.Evaluator // nil when TOWPATH_ALERTS_EVERY is 0
 	traced    bool
 	pool      *pgxpool.Pool
+	agenda    *agenda.Book // of what this process does while it leads
 	migrator  *migrate.Migrator
 	server    *server         // nil when TOWPATH_LISTEN is off
 	runner    *workers.Runner // nil for the role api alone
@@ -197,7 +199,7 @@ func (a *App) openPool(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.pool = pool
+	a.pool, a.agenda = pool, agenda.NewBook(pool)
 	a.onStop(func() error { pool.Close(); return nil })
 	if err := pool.Ping(ctx); err != nil {
 		return fmt.Errorf("reach the database of TOWPATH_DATABASE_URL: %w", err)

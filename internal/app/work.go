@@ -15,6 +15,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/rivercontrib/otelriver"
 
+	"github.com/towpath/towpath/internal/agenda"
 	"github.com/towpath/towpath/internal/checkin"
 	"github.com/towpath/towpath/internal/config"
 	"github.com/towpath/towpath/internal/notify"
@@ -54,7 +55,7 @@ func (a *App) startRunner(ctx context.Context) error {
 // WorkerConfig returns the configuration with which the role worker works on a pool, for what measures it: all that the
 // role does while it leads is in it, but nobody is told of alerts.
 func WorkerConfig(cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger) workers.Config {
-	a := &App{cfg: cfg, roles: []Role{Worker}, logger: logger, pool: pool, id: clientID(cfg.ClientID)}
+	a := &App{cfg: cfg, roles: []Role{Worker}, logger: logger, pool: pool, agenda: agenda.NewBook(pool), id: clientID(cfg.ClientID)}
 	a.observe(nil)
 	return a.workersConfig()
 }
@@ -95,7 +96,7 @@ func (a *App) workersConfig() workers.Config {
 	}
 	if a.monitor != nil {
 		c.Client.Lead = append(c.Client.Lead, a.monitor.Lead)
-		watcher := &checkin.Watcher{Pool: a.pool, Retention: cfg.Retention.Pings.Std(), Logger: a.logger}
+		watcher := &checkin.Watcher{Pool: a.pool, Retention: cfg.Retention.Pings.Std(), Logger: a.logger, Agenda: a.agenda}
 		c.Client.Lead = append(c.Client.Lead, watcher.Lead)
 		if a.evaluator != nil && !a.has(API) {
 			c.Client.Lead = append(c.Client.Lead, a.evaluator.Run)
@@ -120,9 +121,10 @@ func (a *App) workersConfig() workers.Config {
 
 // lead is what else the leader does.
 func (a *App) lead() []func(context.Context) {
-	schedules := ticker.New(ticker.Config{Pool: a.pool, Logger: a.logger, Listen: bool(a.cfg.Database.Notify)})
+	schedules := ticker.New(ticker.Config{Pool: a.pool, Logger: a.logger, Listen: bool(a.cfg.Database.Notify), Agenda: a.agenda})
 	probes := probe.New(probe.Config{
 		Pool: a.pool, URL: a.cfg.Probes.DatabaseURL, Roles: a.cfg.Probes.AllowedRoles(), AtOnce: a.cfg.Probes.AtOnce, Logger: a.logger,
+		Agenda: a.agenda,
 	})
 	return []func(context.Context){schedules.Lead, probes.Lead}
 }

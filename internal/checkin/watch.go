@@ -8,12 +8,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/towpath/towpath/internal/agenda"
 	"github.com/towpath/towpath/internal/store"
 )
 
 const (
 	// watchEvery is how often the leader looks when nothing is due: what was put, paused or resumed waits for that.
-	watchEvery = 20 * time.Second
+	watchEvery = agenda.Idle
 	// tidyEvery is how often pings and events that are over are deleted, tidyBatch how many at a time.
 	tidyEvery = 10 * time.Minute
 	tidyBatch = 5000
@@ -31,14 +32,16 @@ type Watcher struct {
 	Pool      *pgxpool.Pool
 	Retention time.Duration // of pings
 	Logger    *slog.Logger
+	Agenda    *agenda.Book // shared with the leader's other services
 }
 
 // Lead runs until ctx ends.
 func (w *Watcher) Lead(ctx context.Context) {
 	failing := false
-	var tidied time.Time
+	var tidied, known time.Time
 	for {
-		next, err := w.Turn(ctx)
+		next, read, err := w.turn(ctx, known)
+		known = read
 		if err == nil && time.Since(tidied) > tidyEvery {
 			tidied = time.Now()
 			err = w.tidy(ctx)
@@ -58,23 +61,32 @@ func (w *Watcher) Lead(ctx context.Context) {
 	}
 }
 
-// Turn settles the checks whose time has come and returns how long the next one has. It looks before it locks: as a rule
-// there is nothing to turn.
+// Turn settles the checks whose time has come and returns how long the next one has.
 func (w *Watcher) Turn(ctx context.Context) (time.Duration, error) {
+	next, _, err := w.turn(ctx, time.Now())
+	return next, err
+}
+
+// turn is Turn for somebody who knows how things were at a moment; it returns from when what is known then is. It looks
+// before it locks: as a rule there is nothing to turn.
+func (w *Watcher) turn(ctx context.Context, known time.Time) (time.Duration, time.Time, error) {
 	for {
-		next, err := store.NextHeartbeatTurn(ctx, w.Pool)
+		page, err := w.Agenda.After(ctx, known)
 		if err != nil {
-			return watchEvery, err
+			return watchEvery, known, err
 		}
-		if next > 0 {
-			return min(next, watchEvery), nil
+		known = page.Begun
+		next := page.Rest(page.CheckDue, watchEvery)
+		if page.CheckDue == nil || next > 0 {
+			return max(next, heldPause), known, nil
 		}
 		switch turned, err := w.turnBatch(ctx); {
 		case err != nil:
-			return watchEvery, err
+			return watchEvery, known, err
 		case turned == 0: // somebody else holds them
-			return heldPause, nil
+			return heldPause, known, nil
 		}
+		known = time.Now()
 	}
 }
 

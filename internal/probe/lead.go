@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/towpath/towpath/internal/agenda"
 	"github.com/towpath/towpath/internal/store"
 )
 
@@ -16,8 +17,10 @@ const (
 	// lookEvery is how often the leader looks at least: probes that were put or asked for wait for that, and for lookNone
 	// where no other is to run. lookFull is when it looks again while as many run as may, or somebody else holds what is due.
 	lookEvery = 5 * time.Second
-	lookNone  = 20 * time.Second
+	lookNone  = agenda.Idle
 	lookFull  = time.Second
+	// lookSoon is the least time between two looks.
+	lookSoon = 10 * time.Millisecond
 	// failedPause follows an error of the database.
 	failedPause = 5 * time.Second
 	// compactEvery is how often old values are summed up, compactBatch how many series at a time.
@@ -34,13 +37,19 @@ type Config struct {
 	Roles  []string // which they may run under, the first unless a probe says so; none: as the login of URL
 	AtOnce int      // how many run at the same time
 	Logger *slog.Logger
+	Agenda *agenda.Book // shared with the leader's other services; nil: one of its own
 }
 
 // Runner runs probes while its process leads.
 type Runner struct{ config Config }
 
 // New returns a runner.
-func New(config Config) *Runner { return &Runner{config: config} }
+func New(config Config) *Runner {
+	if config.Agenda == nil {
+		config.Agenda = agenda.NewBook(config.Pool)
+	}
+	return &Runner{config: config}
+}
 
 // Lead runs what is due until ctx ends, and then waits for what runs, which ends with it.
 func (r *Runner) Lead(ctx context.Context) {
@@ -49,8 +58,10 @@ func (r *Runner) Lead(ctx context.Context) {
 	free, ended := make(chan struct{}, r.config.AtOnce), make(chan struct{}, 1)
 	failing := false
 	compacted := time.Now().Add(time.Minute - compactEvery) // a new leader begins with what cannot wait
+	known := time.Now()
 	for ctx.Err() == nil {
-		wait, err := r.look(ctx, free, ended, &running)
+		wait, read, err := r.look(ctx, known, free, ended, &running)
+		known = read
 		if err == nil && time.Since(compacted) > compactEvery {
 			compacted = time.Now()
 			err = r.Compact(ctx)
@@ -65,31 +76,36 @@ func (r *Runner) Lead(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-ended: // it may be due again soon
+			known = time.Now()
 		case <-time.After(wait):
 		}
 	}
 }
 
-// look takes what is due, as far as there is room, and returns how long to wait. What it takes tells when it has ended.
-func (r *Runner) look(ctx context.Context, taken, ended chan struct{}, running *sync.WaitGroup) (time.Duration, error) {
+// look takes what is due, as far as there is room. It returns how long to wait, and from when what it knows then is. What
+// it takes tells when it has ended.
+func (r *Runner) look(ctx context.Context, known time.Time, taken, ended chan struct{}, running *sync.WaitGroup) (time.Duration, time.Time, error) {
 	// A probe is stale only some time after it was due, so while none is due there is no more to ask for.
-	next, err := store.NextProbe(ctx, r.config.Pool)
-	if err != nil || next > 0 {
-		return rest(next), err
+	page, err := r.config.Agenda.After(ctx, known)
+	if err != nil {
+		return 0, known, err
+	}
+	if wait := rest(page); wait > 0 {
+		return wait, page.Begun, nil
 	}
 	if _, err := store.NoteStaleProbes(ctx, r.config.Pool); err != nil {
-		return 0, err
+		return 0, page.Begun, err
 	}
 	room := cap(taken) - len(taken)
 	if room == 0 {
-		return lookFull, nil
+		return lookFull, page.Begun, nil
 	}
 	claims, err := store.ClaimProbes(ctx, r.config.Pool, room)
 	if err != nil {
-		return 0, err
+		return 0, page.Begun, err
 	}
 	if len(claims) == 0 {
-		return lookFull, nil // somebody else holds what is due
+		return lookFull, page.Begun, nil // somebody else holds what is due
 	}
 	for _, claim := range claims {
 		taken <- struct{}{}
@@ -104,19 +120,21 @@ func (r *Runner) look(ctx context.Context, taken, ended chan struct{}, running *
 			r.work(ctx, claim)
 		})
 	}
-	if next, err = store.NextProbe(ctx, r.config.Pool); err != nil {
-		return 0, err
+	if page, err = r.config.Agenda.After(ctx, time.Now()); err != nil {
+		return 0, known, err
 	}
-	return rest(next), nil
+	return max(rest(page), lookSoon), page.Begun, nil
 }
 
-// rest is how long to wait when the next probe is due after so long.
-func rest(next time.Duration) time.Duration {
-	most := lookEvery
-	if next == store.NoProbe {
-		most = lookNone
+// rest is how long to wait for the next probe; zero or less when one is due.
+func rest(page *agenda.Page) time.Duration {
+	if !page.Probes {
+		return max(page.Rest(nil, lookNone), lookSoon)
 	}
-	return min(max(next, 10*time.Millisecond), most)
+	if due := page.Rest(&page.ProbeDue, time.Hour); due <= 0 {
+		return due
+	}
+	return max(page.Rest(&page.ProbeDue, lookEvery), lookSoon)
 }
 
 // work runs a probe and writes down what came of it. When this process ceases to lead, the next leader begins anew.

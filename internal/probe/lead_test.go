@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/towpath/towpath/internal/agenda"
 	"github.com/towpath/towpath/internal/probe"
 	"github.com/towpath/towpath/internal/store"
 )
@@ -191,9 +192,9 @@ func TestPausedWhileClaimed(t *testing.T) {
 	require.Len(t, claims, 1)
 	exec(t, pool, `SELECT towpath.pause_probe('orders')`)
 	exec(t, pool, `UPDATE towpath.probe SET claimed_until = now() - interval '1 minute'`)
-	next, err := store.NextProbe(t.Context(), pool)
+	page, err := agenda.NewBook(pool).After(t.Context(), time.Now())
 	require.NoError(t, err)
-	require.Positive(t, next)
+	require.False(t, page.Probes && !page.ProbeDue.After(page.Clock))
 }
 
 // A limit that changes while a run is under way is judged at once, not after the next interval.
@@ -208,9 +209,10 @@ func TestChangedWhileClaimed(t *testing.T) {
 	counts, err := store.FinishProbe(t.Context(), pool, claims[0].Name, claims[0].Run, store.ProbeEnd{Outcome: "ok", Found: &store.ProbeFound{Values: map[string]float64{"n": 5}}})
 	require.NoError(t, err)
 	require.True(t, counts)
-	next, err := store.NextProbe(t.Context(), pool)
+	page, err := agenda.NewBook(pool).After(t.Context(), time.Now())
 	require.NoError(t, err)
-	require.LessOrEqual(t, next, time.Duration(0))
+	require.True(t, page.Probes)
+	require.False(t, page.ProbeDue.After(page.Clock))
 }
 
 func TestPauseAndRun(t *testing.T) {

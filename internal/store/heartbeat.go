@@ -61,15 +61,6 @@ func prepared(h *Heartbeat) *Heartbeat {
 	return h
 }
 
-// NextHeartbeatTurn returns in how long the next check's status may change with time.
-func NextHeartbeatTurn(ctx context.Context, db DB) (time.Duration, error) {
-	next, err := queries.NextHeartbeatTurn(ctx, db)
-	if err != nil {
-		return 0, fmt.Errorf("look for the next check: %w", err)
-	}
-	return next, nil
-}
-
 // SaveHeartbeat writes what pings and time have changed of a check.
 func SaveHeartbeat(ctx context.Context, db DB, h *Heartbeat) error {
 	err := queries.SaveHeartbeat(ctx, db, SaveHeartbeatParams{

@@ -237,17 +237,6 @@ func (q *Queries) LockTurningHeartbeats(ctx context.Context, db DBTX, most int32
 	return items, nil
 }
 
-const nextHeartbeatTurn = `-- name: NextHeartbeatTurn :one
-SELECT coalesce(min(turns_at) - clock_timestamp(), interval '1 hour')::interval AS next FROM towpath.heartbeat
-`
-
-func (q *Queries) NextHeartbeatTurn(ctx context.Context, db DBTX) (time.Duration, error) {
-	row := db.QueryRow(ctx, nextHeartbeatTurn)
-	var next time.Duration
-	err := row.Scan(&next)
-	return next, err
-}
-
 const saveHeartbeat = `-- name: SaveHeartbeat :exec
 UPDATE towpath.heartbeat
 SET pings = $1, last_ping_at = $2, last_sign_at = $3, last_start_at = $4, last_success_at = $5,

@@ -80,18 +80,6 @@ func NoteStaleProbes(ctx context.Context, db DB) (int, error) {
 	return int(noted), nil
 }
 
-// NoProbe is what NextProbe returns when no probe is to run.
-const NoProbe = time.Hour
-
-// NextProbe returns in how long the next probe is due.
-func NextProbe(ctx context.Context, db DB) (time.Duration, error) {
-	next, err := queries.NextProbe(ctx, db, NoProbe)
-	if err != nil {
-		return 0, fmt.Errorf("look for the next probe: %w", err)
-	}
-	return next, nil
-}
-
 // CompactProbes sums up old values of so many series beyond one, and returns the last of them; below zero when there are
 // no more.
 func CompactProbes(ctx context.Context, db DB, beyond, most int) (last int, err error) {

@@ -121,17 +121,6 @@ func (q *Queries) FinishProbe(ctx context.Context, db DBTX, arg FinishProbeParam
 	return counts, err
 }
 
-const nextProbe = `-- name: NextProbe :one
-SELECT coalesce(min(greatest(due, claimed_until)) - clock_timestamp(), $1::interval)::interval AS next FROM towpath.probe WHERE due IS NOT NULL
-`
-
-func (q *Queries) NextProbe(ctx context.Context, db DBTX, never time.Duration) (time.Duration, error) {
-	row := db.QueryRow(ctx, nextProbe, never)
-	var next time.Duration
-	err := row.Scan(&next)
-	return next, err
-}
-
 const noteStaleProbes = `-- name: NoteStaleProbes :one
 SELECT towpath.note_stale_probes()::integer AS noted
 `

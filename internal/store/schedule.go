@@ -173,11 +173,15 @@ func AdvanceBackfill(ctx context.Context, db DB, id int64, seen, upTo time.Time,
 	return moved, nil
 }
 
-// ScheduleAgenda says what there is to do about schedules, and when.
-func ScheduleAgenda(ctx context.Context, db DB) (ScheduleAgendaRow, error) {
-	agenda, err := queries.ScheduleAgenda(ctx, db)
+// Agenda says what there is to do about schedules, when, and when the next probe, if there are
+// Probes, and the next check are due. No moment: none is.
+type Agenda = ReadAgendaRow
+
+// ReadAgenda reads it.
+func ReadAgenda(ctx context.Context, db DB) (Agenda, error) {
+	agenda, err := queries.ReadAgenda(ctx, db)
 	if err != nil {
-		return agenda, fmt.Errorf("look what schedules need: %w", err)
+		return agenda, fmt.Errorf("look what schedules, probes and checks need: %w", err)
 	}
 	return agenda, nil
 }

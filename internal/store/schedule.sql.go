@@ -197,7 +197,7 @@ func (q *Queries) PruneSchedules(ctx context.Context, db DBTX) (int32, error) {
 	return gone, err
 }
 
-const scheduleAgenda = `-- name: ScheduleAgenda :one
+const readAgenda = `-- name: ReadAgenda :one
 
 SELECT clock_timestamp()::timestamptz AS clock,
     (SELECT next_due FROM towpath.schedule WHERE next_due IS NOT NULL AND NOT blocked AND settled ORDER BY next_due LIMIT 1) AS next_due,
@@ -205,10 +205,13 @@ SELECT clock_timestamp()::timestamptz AS clock,
     EXISTS (SELECT FROM towpath.schedule WHERE NOT settled AND paused_at IS NULL)::boolean AS unsettled,
     EXISTS (SELECT FROM towpath.schedule WHERE status_due = '-infinity')::boolean AS watch,
     EXISTS (SELECT FROM towpath.schedule_run WHERE outcome IN ('waiting', 'running', 'retrying'))::boolean AS open_runs,
-    EXISTS (SELECT FROM towpath.schedule_backfill WHERE ended_at IS NULL)::boolean AS backfills
+    EXISTS (SELECT FROM towpath.schedule_backfill WHERE ended_at IS NULL)::boolean AS backfills,
+    EXISTS (SELECT FROM towpath.probe WHERE due IS NOT NULL)::boolean AS probes,
+    (SELECT coalesce(min(greatest(due, claimed_until)), now()) FROM towpath.probe WHERE due IS NOT NULL)::timestamptz AS probe_due,
+    (SELECT turns_at FROM towpath.heartbeat WHERE turns_at IS NOT NULL ORDER BY turns_at LIMIT 1) AS check_due
 `
 
-type ScheduleAgendaRow struct {
+type ReadAgendaRow struct {
 	Clock     time.Time
 	NextDue   *time.Time
 	StatusDue *time.Time
@@ -216,12 +219,16 @@ type ScheduleAgendaRow struct {
 	Watch     bool
 	OpenRuns  bool
 	Backfills bool
+	Probes    bool
+	ProbeDue  time.Time
+	CheckDue  *time.Time
 }
 
-// Each walks a partial index to its first entry.
-func (q *Queries) ScheduleAgenda(ctx context.Context, db DBTX) (ScheduleAgendaRow, error) {
-	row := db.QueryRow(ctx, scheduleAgenda)
-	var i ScheduleAgendaRow
+// What the services of a leader wait for. Of schedules each part walks a partial index to its first entry, of checks an index
+// of all; there are never many probes.
+func (q *Queries) ReadAgenda(ctx context.Context, db DBTX) (ReadAgendaRow, error) {
+	row := db.QueryRow(ctx, readAgenda)
+	var i ReadAgendaRow
 	err := row.Scan(
 		&i.Clock,
 		&i.NextDue,
@@ -230,6 +237,9 @@ func (q *Queries) ScheduleAgenda(ctx context.Context, db DBTX) (ScheduleAgendaRo
 		&i.Watch,
 		&i.OpenRuns,
 		&i.Backfills,
+		&i.Probes,
+		&i.ProbeDue,
+		&i.CheckDue,
 	)
 	return i, err
 }

@@ -40,7 +40,7 @@ func (l *leadership) read(name string, document json.RawMessage) planned {
 }
 
 // settle computes what follows from definitions that are new.
-func (l *leadership) settle(ctx context.Context, agenda *store.ScheduleAgendaRow, _ time.Time) (bool, error) {
+func (l *leadership) settle(ctx context.Context, agenda *store.Agenda, _ time.Time) (bool, error) {
 	if !agenda.Unsettled {
 		return false, nil
 	}
@@ -86,7 +86,7 @@ func next(plan *schedule.Plan, tick time.Time) (nextTick, nextDue *time.Time) {
 
 // refresh computes all next ticks anew, once a leadership: this program may know other rules of a time zone than the last
 // leader did.
-func (l *leadership) refresh(ctx context.Context, _ *store.ScheduleAgendaRow, now time.Time) (bool, error) {
+func (l *leadership) refresh(ctx context.Context, _ *store.Agenda, now time.Time) (bool, error) {
 	for beyond := ""; !l.refreshed; {
 		states, err := store.SettledSchedules(ctx, l.config.Pool, beyond, batch)
 		if err != nil {
@@ -126,7 +126,7 @@ func differs(s *store.ScheduleState, change *store.ScheduleChange) bool {
 
 // fire decides about the ticks that are due: about all of them before anything else is looked at, so that what is due
 // together is enqueued together.
-func (l *leadership) fire(ctx context.Context, agenda *store.ScheduleAgendaRow, now time.Time) (bool, error) {
+func (l *leadership) fire(ctx context.Context, agenda *store.Agenda, now time.Time) (bool, error) {
 	if agenda.NextDue == nil || agenda.NextDue.After(now) {
 		return false, nil
 	}
@@ -226,7 +226,7 @@ func refused(err error) bool {
 }
 
 // backfill enqueues the next ticks of backfills.
-func (l *leadership) backfill(ctx context.Context, agenda *store.ScheduleAgendaRow, _ time.Time) (bool, error) {
+func (l *leadership) backfill(ctx context.Context, agenda *store.Agenda, _ time.Time) (bool, error) {
 	if !agenda.Backfills {
 		return false, nil
 	}

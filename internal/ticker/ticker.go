@@ -25,6 +25,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/towpath/towpath/internal/agenda"
 	"github.com/towpath/towpath/internal/store"
 )
 
@@ -50,6 +51,8 @@ type Config struct {
 	Pool   *pgxpool.Pool
 	Logger *slog.Logger
 	Listen bool // be told of changes by LISTEN, on a connection of its own
+	// Agenda is shared with the leader's other services. Nil: one of its own.
+	Agenda *agenda.Book
 	// Clock is the time that decides what is due. Nil: the database's.
 	Clock func(ctx context.Context) (time.Time, error)
 }
@@ -62,6 +65,9 @@ type Ticker struct {
 
 // New returns a ticker.
 func New(config Config) *Ticker {
+	if config.Agenda == nil {
+		config.Agenda = agenda.NewBook(config.Pool)
+	}
 	return &Ticker{config: config, wake: make(chan struct{}, 1)}
 }
 
@@ -109,34 +115,34 @@ func (t *Ticker) lead() *leadership {
 func (l *leadership) step(ctx context.Context) (time.Duration, error) {
 	l.fresh = false
 	for {
-		agenda, err := store.ScheduleAgenda(ctx, l.config.Pool)
+		page, err := l.config.Agenda.After(ctx, time.Now())
 		if err != nil {
 			return 0, err
 		}
-		now := agenda.Clock
+		agenda, now := &page.Agenda, page.Clock
 		if l.config.Clock != nil {
 			if now, err = l.config.Clock(ctx); err != nil {
 				return 0, err
 			}
 		}
 		more := false
-		for _, chore := range []func(context.Context, *store.ScheduleAgendaRow, time.Time) (bool, error){
+		for _, chore := range []func(context.Context, *store.Agenda, time.Time) (bool, error){
 			l.refresh, l.settle, l.fire, l.note, l.watch, l.backfill, l.prune,
 		} {
-			did, err := chore(ctx, &agenda, now)
+			did, err := chore(ctx, agenda, now)
 			if err != nil {
 				return 0, err
 			}
 			more = more || did
 		}
 		if !more {
-			return l.rest(&agenda, now), nil
+			return l.rest(agenda, now), nil
 		}
 	}
 }
 
 // rest is how long to sleep.
-func (l *leadership) rest(agenda *store.ScheduleAgendaRow, now time.Time) time.Duration {
+func (l *leadership) rest(agenda *store.Agenda, now time.Time) time.Duration {
 	rest := pollPause
 	if l.config.Listen {
 		rest = idlePause
@@ -162,7 +168,7 @@ func (l *leadership) rest(agenda *store.ScheduleAgendaRow, now time.Time) time.D
 }
 
 // note writes down what became of the jobs, now and then, since it looks at all that are open. Until then statuses wait.
-func (l *leadership) note(ctx context.Context, agenda *store.ScheduleAgendaRow, _ time.Time) (bool, error) {
+func (l *leadership) note(ctx context.Context, agenda *store.Agenda, _ time.Time) (bool, error) {
 	begun := time.Now()
 	if !agenda.OpenRuns || begun.Before(l.noteNext) {
 		l.noteDue = agenda.OpenRuns && !l.fresh
@@ -175,7 +181,7 @@ func (l *leadership) note(ctx context.Context, agenda *store.ScheduleAgendaRow, 
 }
 
 // prune deletes what is no longer kept, now and then.
-func (l *leadership) prune(ctx context.Context, _ *store.ScheduleAgendaRow, _ time.Time) (bool, error) {
+func (l *leadership) prune(ctx context.Context, _ *store.Agenda, _ time.Time) (bool, error) {
 	if time.Now().Before(l.pruneNext) {
 		return false, nil
 	}

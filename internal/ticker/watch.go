@@ -13,7 +13,7 @@ import (
 const Tolerance = 10 * time.Second
 
 // watch finds out how schedules are of which there is news.
-func (l *leadership) watch(ctx context.Context, agenda *store.ScheduleAgendaRow, now time.Time) (bool, error) {
+func (l *leadership) watch(ctx context.Context, agenda *store.Agenda, now time.Time) (bool, error) {
 	// While news of the runs is outstanding, a status would be judged by what was before.
 	if l.noteDue || !agenda.Watch && (agenda.StatusDue == nil || agenda.StatusDue.After(now)) {
 		return false, nil

@@ -8,9 +8,6 @@ WHERE h.key = nullif(@key::text, '') OR @key = '' AND h.name = @name FOR UPDATE;
 SELECT sqlc.embed(h), clock_timestamp()::timestamptz AS now FROM towpath.heartbeat h
 WHERE h.turns_at <= clock_timestamp() ORDER BY h.turns_at LIMIT @most::integer FOR UPDATE SKIP LOCKED;
 
--- name: NextHeartbeatTurn :one
-SELECT coalesce(min(turns_at) - clock_timestamp(), interval '1 hour')::interval AS next FROM towpath.heartbeat;
-
 -- name: SaveHeartbeat :exec
 UPDATE towpath.heartbeat
 SET pings = @pings, last_ping_at = @last_ping_at, last_sign_at = @last_sign_at, last_start_at = @last_start_at, last_success_at = @last_success_at,

@@ -10,9 +10,6 @@ UPDATE towpath.probe SET claimed_until = NULL WHERE name = @name AND run = @run;
 -- name: NoteStaleProbes :one
 SELECT towpath.note_stale_probes()::integer AS noted;
 
--- name: NextProbe :one
-SELECT coalesce(min(greatest(due, claimed_until)) - clock_timestamp(), @never::interval)::interval AS next FROM towpath.probe WHERE due IS NOT NULL;
-
 -- name: CompactProbes :one
 SELECT coalesce(towpath.compact_probes(@beyond::integer, @most::integer), -1)::integer AS last;
 

@@ -22,17 +22,21 @@ SELECT b.id, b.schedule, b.after, b.to_at, b.at_once, coalesce(s.edited, s.code)
 FROM towpath.schedule_backfill b JOIN towpath.schedule s ON s.name = b.schedule
 WHERE b.ended_at IS NULL ORDER BY b.id LIMIT @most::bigint;
 
--- Each walks a partial index to its first entry.
+-- What the services of a leader wait for. Of schedules each part walks a partial index to its first entry, of checks an index
+-- of all; there are never many probes.
 --
 
--- name: ScheduleAgenda :one
+-- name: ReadAgenda :one
 SELECT clock_timestamp()::timestamptz AS clock,
     (SELECT next_due FROM towpath.schedule WHERE next_due IS NOT NULL AND NOT blocked AND settled ORDER BY next_due LIMIT 1) AS next_due,
     (SELECT status_due FROM towpath.schedule WHERE status_due > '-infinity' ORDER BY status_due LIMIT 1) AS status_due,
     EXISTS (SELECT FROM towpath.schedule WHERE NOT settled AND paused_at IS NULL)::boolean AS unsettled,
     EXISTS (SELECT FROM towpath.schedule WHERE status_due = '-infinity')::boolean AS watch,
     EXISTS (SELECT FROM towpath.schedule_run WHERE outcome IN ('waiting', 'running', 'retrying'))::boolean AS open_runs,
-    EXISTS (SELECT FROM towpath.schedule_backfill WHERE ended_at IS NULL)::boolean AS backfills;
+    EXISTS (SELECT FROM towpath.schedule_backfill WHERE ended_at IS NULL)::boolean AS backfills,
+    EXISTS (SELECT FROM towpath.probe WHERE due IS NOT NULL)::boolean AS probes,
+    (SELECT coalesce(min(greatest(due, claimed_until)), now()) FROM towpath.probe WHERE due IS NOT NULL)::timestamptz AS probe_due,
+    (SELECT turns_at FROM towpath.heartbeat WHERE turns_at IS NOT NULL ORDER BY turns_at LIMIT 1) AS check_due;
 
 -- name: AdvanceSchedules :one
 SELECT towpath.advance_schedules(@changes::json, @runs::json)::integer AS moved;
