@@ -117,11 +117,11 @@ func (a *attempt) passSoftLimit() {
 	if a.Err() != nil {
 		return
 	}
-	a.soft.pass()
 	a.note(store.JobEvent{
 		Event: store.EventSoftLimit, Level: slog.LevelWarn.String(),
 		Message: fmt.Sprintf("soft time limit of %s passed", a.soft.limit.Round(time.Millisecond)),
 	})
 	a.runtime.logger.LogAttrs(a, slog.LevelWarn, "job passed its soft time limit",
 		append(a.identity(), slog.Duration("soft_limit", a.soft.limit))...)
+	a.soft.pass() // last: the handler may return at once, and what it noted be read
 }
