@@ -21,12 +21,14 @@ type runtime struct {
 	logLevel    slog.Leveler // the least level that is recorded
 	retryPolicy river.ClientRetryPolicy
 	observer    Observer // or nil
-	// prompt has a success written at once; nil where a test works one job in its transaction.
-	prompt func(id int64, metadata []byte)
+	// prompt has ends written at once, in the client's schema; nil where a test works one job in its transaction.
+	prompt promptFinisher
+	schema string
 
-	mu      sync.Mutex
-	first   *attempt // of those that run, a list
-	running int
+	mu       sync.Mutex
+	first    *attempt // of those that run, a list
+	running  int
+	panicked map[*rivertype.JobRow]map[string]any // what attempts had recorded that panicked and were not reported yet
 
 	softClock softClock
 }
@@ -76,7 +78,8 @@ type attempt struct {
 	soft softLimit
 
 	// over is set when the attempt was ended for the handler: it was stuck, or handed back.
-	over atomic.Bool
+	over     atomic.Bool
+	returned bool // the handler did, rather than panic
 
 	retry struct {
 		sync.Mutex
@@ -156,12 +159,19 @@ func (m *attemptMiddleware) Work(ctx context.Context, row *rivertype.JobRow, inn
 	growStack(false)
 	seat := m.seats.take(ctx)
 	a := m.runtime.begin(ctx, row, m.settings, seat)
-	defer m.leave(a)
+	defer m.leave(a, row)
 	seat.label()
+	var err error
 	if m.runtime.observer != nil {
-		return m.runtime.observed(ctx, a, row, func() error { return m.work(ctx, a, row, inner) })
+		err = m.runtime.observed(ctx, a, row, func() error { return m.work(ctx, a, row, inner) })
+	} else {
+		err = m.work(ctx, a, row, inner)
 	}
-	return m.work(ctx, a, row, inner)
+	a.returned = true
+	if err != nil {
+		return m.runtime.failed(ctx, a, row, err)
+	}
+	return nil
 }
 
 func (m *attemptMiddleware) work(ctx context.Context, a *attempt, row *rivertype.JobRow, inner func(context.Context) error) error {
@@ -175,8 +185,11 @@ func (m *attemptMiddleware) work(ctx context.Context, a *attempt, row *rivertype
 }
 
 // leave closes the attempt, whether its handler returned or panicked.
-func (m *attemptMiddleware) leave(a *attempt) {
+func (m *attemptMiddleware) leave(a *attempt, row *rivertype.JobRow) {
 	m.runtime.end(a)
+	if !a.returned {
+		m.runtime.panics(a, row)
+	}
 	pprof.SetGoroutineLabels(a.Context)
 	m.seats.giveBack(a.seat)
 }

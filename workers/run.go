@@ -105,8 +105,8 @@ func New(config Config, bundle *Bundle) (*Runner, error) {
 	if r.client, err = jobs.NewClient(config.Pool, client); err != nil {
 		return nil, err
 	}
-	finisher := r.client.Pilot().(promptFinisher) //nolint:forcetypeassert // the client has our driver, whose pilot is ours
-	r.runtime.prompt = func(id int64, metadata []byte) { finisher.FinishPromptly(r.client.Schema(), id, metadata) }
+	r.runtime.prompt = r.client.Pilot().(promptFinisher) //nolint:forcetypeassert // the client has our driver, whose pilot is ours
+	r.runtime.schema = r.client.Schema()
 	return r, nil
 }
 
@@ -152,7 +152,7 @@ func (r *Runner) clientConfig(config Config, bundle *Bundle) (*jobs.Config, erro
 		r.errorHandlers = append(r.errorHandlers, client.ErrorHandler)
 	}
 	r.errorHandlers = append(r.errorHandlers, bundle.errorHandlers...)
-	client.ErrorHandler = r.errorHandlers
+	client.ErrorHandler = &failureReporter{errorHandlers: r.errorHandlers, runtime: r.runtime}
 	var err error
 	client.Workers, err = bundle.workers(r.runtime)
 	return &client, err

@@ -78,6 +78,8 @@ func TestStopHandsInterruptedJobsBack(t *testing.T) {
 		"the error wrapped":     func(ctx context.Context) error { return fmt.Errorf("load: %w", ctx.Err()) },
 		"an error of its own":   func(context.Context) error { return errors.New("write tcp: broken pipe") },
 		"the cause of the stop": context.Cause,
+		"a cancellation":        func(ctx context.Context) error { return river.JobCancel(ctx.Err()) },
+		"cancelled by cause":    func(ctx context.Context) error { return river.JobCancel(context.Cause(ctx)) },
 	} {
 		c := config(jobstest.DB(t))
 		c.Grace = time.Millisecond

@@ -151,3 +151,11 @@ func (p *Pilot) EndAttempt(ctx context.Context, exec riverdriver.Executor, schem
 	})
 	return len(ended) > 0, err
 }
+
+// Tried returns once all ends that a client has got so far have been tried to be written.
+func Tried(ctx context.Context, p riverpilot.Pilot, schema string) error {
+	return p.(*Pilot).finisher.join(ctx, schema, nil)
+}
+
+// SetBusy makes a client believe that many jobs end, or that few do.
+func SetBusy(p riverpilot.Pilot, busy bool) { p.(*Pilot).finisher.busy.Store(busy) }

@@ -116,26 +116,36 @@ func (p *Pilot) hold(ctx context.Context, x *Executor, schema string, result *ri
 		result.Jobs = slices.DeleteFunc(result.Jobs, func(job *rivertype.JobRow) bool { return slices.Contains(twice, job) })
 		// The others are held and have to be worked, so an error is no error of the fetch. Jobs that could not go back stay
 		// running until the fleet finds that nobody holds this attempt.
-		if err := x.returnTwiceHeld(ctx, schema, twice); err != nil {
+		if err := p.returnTwiceHeld(ctx, x, schema, twice); err != nil {
 			p.fleet.Logger.WarnContext(ctx, "hand back jobs that are still being worked here", slog.Any("error", err))
 		}
 	}
 }
 
 // twiceHeldPause is how long a job waits that came back to a client that is still working an earlier attempt of it.
-// Other clients take it meanwhile; this one looks again afterwards.
-const twiceHeldPause = time.Second
+// Other clients take it meanwhile; this one looks again afterwards. writtenPause is the same where the attempt has ended
+// and only River's completer has not asked yet, which it does every 250 ms: the job was retried by hand as soon as its end
+// was seen.
+const (
+	twiceHeldPause = time.Second
+	writtenPause   = 300 * time.Millisecond
+)
 
 // returnTwiceHeld hands back jobs that the client holds already: they were rescued or handed back by somebody while
-// their handler here goes on. Leaving held ids out of the fetch would cost an array of every held id with each fetch,
-// for a case that hardly ever comes.
-func (x *Executor) returnTwiceHeld(ctx context.Context, schema string, jobs []*rivertype.JobRow) error {
+// their handler here goes on, or retried before River's completer knows of their end. Leaving held ids out of the fetch
+// would cost an array of every held id with each fetch, for a case that hardly ever comes.
+func (p *Pilot) returnTwiceHeld(ctx context.Context, x *Executor, schema string, jobs []*rivertype.JobRow) error {
 	endings := make([]ending, len(jobs))
 	for i, job := range jobs {
-		due := job.AttemptedAt.Add(twiceHeldPause) // by the clock that the next fetch goes by
+		pause := twiceHeldPause
+		if p.held.isWritten(job.ID) {
+			pause = writtenPause
+		}
+		due := job.AttemptedAt.Add(pause) // by the clock that the next fetch goes by
 		endings[i] = unbegun(job.ID, job.Attempt, job.AttemptedAt)
 		endings[i].dueAt = &due
 	}
-	_, err := x.settleSafely(ctx, schema, nil, endings)
+	rows, err := x.settleSafely(ctx, schema, nil, endings)
+	p.ended(ctx, x, schema, rows)
 	return err
 }

@@ -20,7 +20,7 @@ type held struct {
 type claim struct {
 	token time.Time
 	begun time.Time        // by this process's clock
-	ended time.Time        // when the attempt succeeded
+	ended time.Time        // when the attempt ended its job
 	ran   float64          // so many seconds, once it has ended
 	row   rivertype.JobRow // as the fetch brought it, since hooks may change the one that River works; once written, as it is now
 

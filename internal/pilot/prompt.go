@@ -2,6 +2,7 @@ package pilot
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,8 +11,8 @@ import (
 )
 
 // River's completer writes the ends of jobs four times a second unless a hundred have gathered, and it cannot be
-// replaced. So the end of an attempt that succeeded is written here as soon as the handler has returned, and the
-// completer, when it comes with the same end, gets its answer from memory.
+// replaced. So the end of an attempt that ends its job is written here as soon as it is known, and the completer, when it
+// comes with the same end, gets its answer from memory.
 
 const (
 	// promptBatch is how many ends one statement writes at most.
@@ -24,8 +25,8 @@ const (
 	promptTimeout = 10 * time.Second
 )
 
-// finisher writes the ends of attempts of this client: those that succeeded as soon as they did, and whatever River's
-// completer brings together with them, so that there is one statement for both.
+// finisher writes the ends of attempts of this client: those that succeeded or ended their jobs otherwise as soon as they
+// did, and whatever River's completer brings together with them, so that there is one statement for both.
 type finisher struct {
 	pilot  *Pilot
 	filled chan struct{} // told of a whole batch; holds one
@@ -47,6 +48,18 @@ func (p *Pilot) FinishPromptly(schema string, id int64, metadata []byte) {
 		return
 	}
 	if e, ok := p.held.succeed(id, metadata, p.finisher.busy.Load()); ok {
+		p.finisher.add(schema, e)
+	}
+}
+
+// FailPromptly takes the end of an attempt of this client that has failed for good: its job is discarded or cancelled, and
+// nothing can change that any more. The failure needs no time. While many jobs end it is left to River's completer, since
+// it needs the dear statement.
+func (p *Pilot) FailPromptly(schema string, id int64, state rivertype.JobState, failure rivertype.AttemptError, metadata []byte) {
+	if p.pool == nil || !p.storage.knows(schema) || p.finisher.busy.Load() {
+		return
+	}
+	if e, ok := p.held.fail(id, state, failure, metadata); ok {
 		p.finisher.add(schema, e)
 	}
 }
@@ -174,20 +187,44 @@ func (h *held) succeed(id int64, metadata []byte, plainOnly bool) (ending, bool)
 	if !ok || !c.mine() {
 		return ending{}, false
 	}
-	c.ended = time.Now()
-	c.ran = max(c.ended.Sub(c.begun).Seconds(), 0)
-	e := ending{
-		id: id, token: &c.token, state: string(rivertype.JobStateCompleted), endedAt: &c.ended,
-		event: string(rivertype.JobStateCompleted), ran: &c.ran, stays: c.stays(),
-	}
-	if metadata != nil {
-		e.merge = jsonText(metadata)
-	}
+	e := c.end(id, rivertype.JobStateCompleted, metadata)
 	if plainOnly && !e.plain() {
 		return ending{}, false
 	}
 	c.queued = true
 	return e, true
+}
+
+// fail is succeed for an attempt that has failed for good. The moment of the failure is the attempt's begin, as it is
+// River's.
+func (h *held) fail(id int64, state rivertype.JobState, failure rivertype.AttemptError, metadata []byte) (ending, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c, ok := h.jobs[id]
+	if !ok || !c.mine() {
+		return ending{}, false
+	}
+	failure.At = c.begun
+	raw, err := json.Marshal(failure)
+	if err != nil {
+		return ending{}, false // River says so
+	}
+	e := c.end(id, state, metadata)
+	e.err, c.queued = jsonText(raw), true
+	return e, true
+}
+
+// end is the end of the attempt now, in a final state.
+func (c *claim) end(id int64, state rivertype.JobState, metadata []byte) ending {
+	c.ended = time.Now()
+	c.ran = max(c.ended.Sub(c.begun).Seconds(), 0)
+	e := ending{
+		id: id, token: &c.token, state: string(state), endedAt: &c.ended, event: string(state), ran: &c.ran, stays: c.stays(),
+	}
+	if metadata != nil {
+		e.merge = jsonText(metadata)
+	}
+	return e
 }
 
 // enqueue returns the endings that the finisher has not had yet and may write.
@@ -220,6 +257,14 @@ func (h *held) wrote(rows []*rivertype.JobRow) {
 			}
 		}
 	}
+}
+
+// isWritten reports whether the job's end is in the database.
+func (h *held) isWritten(id int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c, ok := h.jobs[id]
+	return ok && c.written
 }
 
 // settled answers a finish from memory: it returns the rows of those whose end is written, and the places in ids of
