@@ -59,6 +59,9 @@ type flavour interface {
 
 	// finished is the table that holds finished jobs.
 	finished() string
+
+	// chores are statements that a fleet sends now and then, however little there is to do.
+	chores() []string
 }
 
 // producer is what clients for inserting have in common.

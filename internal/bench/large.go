@@ -21,7 +21,7 @@ const (
 func largeScenario() scenario {
 	return scenario{
 		name: "large", about: "work from a table with millions of waiting jobs, over millions of finished ones",
-		defaults: Options{Rounds: 1, Jobs: 100_000, Finished: 10_000_000, Waiting: 1_000_000},
+		defaults: Options{Rounds: 1, Jobs: 300_000, Finished: 10_000_000, Waiting: 1_000_000},
 		cases: []benchCase{{
 			headline:   JobsPerSecond,
 			contenders: []variant{towpathVariant(), riverVariant()},
@@ -48,7 +48,7 @@ func (r *run) large(ctx context.Context, s *system) (o *outcome, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("work from small tables: %w", err)
 	}
-	r.progress.line("%s: small tables: %s", r.label, small.figures.brief(JobsPerSecond))
+	r.progress.line("%s: small tables: %s, %s, %s", r.label, small.figures.brief(JobsPerSecond), small.figures.brief(PostgresCPU), small.figures.brief(WALPerJob))
 	p.rest = r.opts.Waiting - p.warm - p.measured
 	r.progress.line("%s: generating %s finished and %s waiting jobs", r.label, whole(float64(r.opts.Finished)), whole(float64(r.opts.Waiting)))
 	o, err = r.backlog(ctx, s, p, r.opts.Finished)
@@ -73,13 +73,17 @@ func (r *run) fill(ctx context.Context, s *system, finished, waiting int) error 
 	if err := s.empty(ctx); err != nil {
 		return err
 	}
+	before, err := s.skipIDs(ctx, finished)
+	if err != nil {
+		return err
+	}
 	if err := s.insertMix(ctx, waiting); err != nil {
 		return err
 	}
-	if err := fillFinished(ctx, s.pool, s.finished(), finished); err != nil {
+	if err := fillFinished(ctx, s.pool, s.finished(), before, finished); err != nil {
 		return err
 	}
-	if err := s.vacuum(ctx); err != nil {
+	if err := s.settle(ctx); err != nil {
 		return err
 	}
 	return r.server.checkpoint(ctx)
@@ -106,11 +110,17 @@ func (r *run) checkDisk() error {
 	return nil
 }
 
-// vacuum does for all tables what autovacuum does in time.
-func (s *system) vacuum(ctx context.Context) error {
+// settle does for all tables what autovacuum and the fleet do in time. What a fleet does seldom, for it takes long, would
+// else come in a stretch of seconds that has just begun.
+func (s *system) settle(ctx context.Context) error {
 	for _, table := range s.tables() {
 		if _, err := s.pool.Exec(ctx, "VACUUM (ANALYZE) "+s.table(table)); err != nil {
 			return fmt.Errorf("vacuum %s: %w", table, err)
+		}
+	}
+	for _, chore := range s.chores() {
+		if _, err := s.pool.Exec(ctx, chore); err != nil {
+			return fmt.Errorf("do a fleet's chore: %w", err)
 		}
 	}
 	return nil
@@ -144,16 +154,27 @@ const fillStep = 250_000
 // pastWorker is who worked the generated jobs, by which they are told from those of a round.
 func pastWorker() []string { return []string{"bench-past"} }
 
+// skipIDs leaves out n ids, for jobs that were inserted before all others, and returns the one before them.
+func (s *system) skipIDs(ctx context.Context, n int) (before int64, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT setval(seq, nextval(seq) + $2) - $2 FROM pg_get_serial_sequence($1, 'id') AS seq`, s.table("river_job"), n).Scan(&before)
+	if err != nil {
+		return 0, fmt.Errorf("leave out %d ids: %w", n, err)
+	}
+	return before, nil
+}
+
 // fillFinished generates completed jobs of the last twenty hours, in the order of time, which no retention removes yet.
-func fillFinished(ctx context.Context, pool *pgxpool.Pool, table string, n int) error {
+// Their ids follow one, and are those of older jobs than what is inserted otherwise: so new entries of indexes come where
+// they come in a table that has grown.
+func fillFinished(ctx context.Context, pool *pgxpool.Pool, table string, before int64, n int) error {
 	for done := 0; done < n; done += fillStep {
 		_, err := pool.Exec(ctx, `INSERT INTO `+table+` (id, args, attempt, attempted_at, attempted_by, created_at, finalized_at,
 	kind, max_attempts, metadata, priority, queue, state, scheduled_at, tags)
-SELECT 1000000000 + i, jsonb_build_object('n', i), 1, t, $4::text[], t - interval '1 s', t + interval '1 ms',
+SELECT $5 + i, jsonb_build_object('n', i), 1, t, $4::text[], t - interval '1 s', t + interval '1 ms',
 	CASE WHEN i % 2 = 0 THEN 'bench_plain' ELSE 'bench_other' END, 25, '{}', 1, 'default', 'completed', t - interval '1 s', '{}'
 FROM (
 	SELECT i, now() - interval '20 h' * (1 - i::double precision / $3) AS t FROM generate_series($1::bigint, $2::bigint) AS i
-) AS past`, done+1, min(done+fillStep, n), float64(n), pastWorker())
+) AS past`, done+1, min(done+fillStep, n), float64(n), pastWorker(), before)
 		if err != nil {
 			return fmt.Errorf("generate finished jobs: %w", err)
 		}

@@ -113,3 +113,5 @@ func (plainRiver) ended() string {
 }
 
 func (plainRiver) finished() string { return "public.river_job" }
+
+func (plainRiver) chores() []string { return nil }

@@ -57,6 +57,10 @@ func (t towpath) tables() []string {
 	return slices.Concat(riverdriver.MigrationLineMainTruncateTables(0), migrations.Tables())
 }
 
+// chores are the count of waiting jobs: it may take a fiftieth of one core, so that it comes once in a minute where it takes a
+// second.
+func (t towpath) chores() []string { return []string{"SELECT towpath.refresh_queue_depth()"} }
+
 func (t towpath) producer(pool *pgxpool.Pool) (producer, error) {
 	cfg := t.workersConfig(pool).Client
 	return jobs.NewClient(pool, &cfg)
