@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -210,14 +211,12 @@ func (e *Evaluator) readSilences(ctx context.Context, r *round) error {
 
 // look makes the observations. Postgres is looked at more rarely than the rest.
 func (e *Evaluator) look(ctx context.Context, r *round) error {
-	var stuckAfter time.Duration
-	if t := r.book.Rules["work_stuck"].Threshold; t != nil {
-		stuckAfter = time.Duration(*t * float64(time.Second))
-	}
-	facts, activity, err := store.AlertFacts(ctx, e.config.Pool, config.SchedulerQueue, notify.Kind, stuckAfter)
+	facts, activity, err := store.AlertFacts(ctx, e.config.Pool)
 	if err != nil {
 		return err
 	}
+	facts = slices.DeleteFunc(facts, delivers)
+	activity = slices.DeleteFunc(activity, func(a store.KindActivity) bool { return a.Kind == notify.Kind })
 	r.sight.facts(r.book.Rules, facts)
 	r.sight.activity(activity)
 	if time.Since(e.healthAt) < healthEvery {
@@ -230,6 +229,19 @@ func (e *Evaluator) look(ctx context.Context, r *round) error {
 	r.sight.health(health)
 	e.healthAt = time.Now()
 	return nil
+}
+
+// delivers reports whether a fact is about the delivery of messages itself, of which none is sent: it would wait as the others
+// do, and only make another one.
+func delivers(f store.AlertFact) bool {
+	switch f.Source {
+	case "queue":
+		return f.Subject == config.SchedulerQueue
+	case "running", "stuck":
+		return f.Subject == notify.Kind
+	default:
+		return false
+	}
 }
 
 // advance brings all alerts up to what was seen.

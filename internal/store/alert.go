@@ -83,10 +83,9 @@ func ListAlertRules(ctx context.Context, db DB) ([]AlertRule, error) {
 // attempts is the source of those facts that are activity.
 const attempts = "attempts"
 
-// AlertFacts returns what is true at this moment, and how the attempts of the last 15 minutes went. The queue and the kind
-// are those of delivery, which are left out, and stuckAfter is how long an attempt must have been running to be looked at.
-func AlertFacts(ctx context.Context, db DB, queue, kind string, stuckAfter time.Duration) (facts []AlertFact, activity []KindActivity, err error) {
-	rows, err := queries.AlertFacts(ctx, db, AlertFactsParams{OwnQueue: queue, OwnKind: kind, StuckAfter: stuckAfter.Seconds()})
+// AlertFacts returns what is true at this moment, and how the attempts of the last 15 minutes went.
+func AlertFacts(ctx context.Context, db DB) (facts []AlertFact, activity []KindActivity, err error) {
+	rows, err := queries.AlertFacts(ctx, db)
 	if err != nil {
 		return nil, nil, fmt.Errorf("look at queues, schedules, checks, processes and attempts: %w", err)
 	}

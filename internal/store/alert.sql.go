@@ -41,7 +41,6 @@ func (q *Queries) ActiveSilences(ctx context.Context, db DBTX) ([]ActiveSilences
 }
 
 const alertEvaluator = `-- name: AlertEvaluator :one
-
 SELECT client_id::text AS client_id, active::boolean AS active, expires_at::timestamptz AS expires_at FROM towpath.alert_evaluator
 `
 
@@ -51,8 +50,6 @@ type AlertEvaluatorRow struct {
 	ExpiresAt time.Time
 }
 
-// What is true at this moment, all in one statement: source says of what, and the other columns mean what it means there.
-// Delivery's own queue and kind are left out, since a message that waits would only make another one.
 func (q *Queries) AlertEvaluator(ctx context.Context, db DBTX) (AlertEvaluatorRow, error) {
 	row := db.QueryRow(ctx, alertEvaluator)
 	var i AlertEvaluatorRow

@@ -26,10 +26,6 @@ SELECT towpath.save_alerts(@round::bigint, (@changed::text)::json, (@events::tex
 -- name: PruneAlerts :one
 SELECT towpath.prune_alerts()::integer AS gone;
 
--- What is true at this moment, all in one statement: source says of what, and the other columns mean what it means there.
--- Delivery's own queue and kind are left out, since a message that waits would only make another one.
---
-
 -- name: AlertEvaluator :one
 SELECT client_id::text AS client_id, active::boolean AS active, expires_at::timestamptz AS expires_at FROM towpath.alert_evaluator;
 
