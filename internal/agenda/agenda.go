@@ -55,6 +55,27 @@ func (b *Book) After(ctx context.Context, moment time.Time) (*Page, error) {
 	return b.last, nil
 }
 
+// Reader is a service that reads in a book. Only one goroutine uses it.
+type Reader struct {
+	book  *Book
+	known time.Time
+}
+
+// Reader returns one that knows nothing of what was before now.
+func (b *Book) Reader() *Reader { return &Reader{book: b, known: time.Now()} }
+
+// Next returns a page that is newer than the one before.
+func (r *Reader) Next(ctx context.Context) (*Page, error) {
+	page, err := r.book.After(ctx, r.known)
+	if err == nil {
+		r.known = page.Begun
+	}
+	return page, err
+}
+
+// Forget says that the reader has changed something: what was read before now no longer holds.
+func (r *Reader) Forget() { r.known = time.Now() }
+
 // Rest returns how long it is until a moment of the database's clock, and at most until the page is of the age most. It is
 // zero or less when the moment has come, and rather late than early, so that the database thinks so as well.
 func (p *Page) Rest(moment *time.Time, most time.Duration) time.Duration {

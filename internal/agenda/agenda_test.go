@@ -58,6 +58,21 @@ func TestPagesAreShared(t *testing.T) {
 	require.NotSame(t, first, next, "whoever knows a page wants a newer one")
 	require.True(t, next.Begun.After(first.Begun))
 
+	reader, other := book.Reader(), book.Reader()
+	read, err := reader.Next(t.Context())
+	require.NoError(t, err)
+	require.NotSame(t, next, read, "it is older than the reader")
+	same, err = other.Next(t.Context())
+	require.NoError(t, err)
+	require.Same(t, read, same)
+	other.Forget()
+	same, err = other.Next(t.Context())
+	require.NoError(t, err)
+	require.NotSame(t, read, same)
+	newer, err := reader.Next(t.Context())
+	require.NoError(t, err)
+	require.Same(t, same, newer, "another has read since")
+
 	asked := time.Now()
 	pages := make([]*agenda.Page, 20)
 	var all sync.WaitGroup

@@ -38,10 +38,10 @@ type Watcher struct {
 // Lead runs until ctx ends.
 func (w *Watcher) Lead(ctx context.Context) {
 	failing := false
-	var tidied, known time.Time
+	var tidied time.Time
+	reader := w.Agenda.Reader()
 	for {
-		next, read, err := w.turn(ctx, known)
-		known = read
+		next, err := w.turn(ctx, reader)
 		if err == nil && time.Since(tidied) > tidyEvery {
 			tidied = time.Now()
 			err = w.tidy(ctx)
@@ -63,30 +63,27 @@ func (w *Watcher) Lead(ctx context.Context) {
 
 // Turn settles the checks whose time has come and returns how long the next one has.
 func (w *Watcher) Turn(ctx context.Context) (time.Duration, error) {
-	next, _, err := w.turn(ctx, time.Now())
-	return next, err
+	return w.turn(ctx, w.Agenda.Reader())
 }
 
-// turn is Turn for somebody who knows how things were at a moment; it returns from when what is known then is. It looks
-// before it locks: as a rule there is nothing to turn.
-func (w *Watcher) turn(ctx context.Context, known time.Time) (time.Duration, time.Time, error) {
+// turn is Turn for a reader of the agenda. It looks before it locks: as a rule there is nothing to turn.
+func (w *Watcher) turn(ctx context.Context, reader *agenda.Reader) (time.Duration, error) {
 	for {
-		page, err := w.Agenda.After(ctx, known)
+		page, err := reader.Next(ctx)
 		if err != nil {
-			return watchEvery, known, err
+			return watchEvery, err
 		}
-		known = page.Begun
 		next := page.Rest(page.CheckDue, watchEvery)
 		if page.CheckDue == nil || next > 0 {
-			return max(next, heldPause), known, nil
+			return max(next, heldPause), nil
 		}
 		switch turned, err := w.turnBatch(ctx); {
 		case err != nil:
-			return watchEvery, known, err
+			return watchEvery, err
 		case turned == 0: // somebody else holds them
-			return heldPause, known, nil
+			return heldPause, nil
 		}
-		known = time.Now()
+		reader.Forget()
 	}
 }
 

@@ -58,10 +58,9 @@ func (r *Runner) Lead(ctx context.Context) {
 	free, ended := make(chan struct{}, r.config.AtOnce), make(chan struct{}, 1)
 	failing := false
 	compacted := time.Now().Add(time.Minute - compactEvery) // a new leader begins with what cannot wait
-	known := time.Now()
+	reader := r.config.Agenda.Reader()
 	for ctx.Err() == nil {
-		wait, read, err := r.look(ctx, known, free, ended, &running)
-		known = read
+		wait, err := r.look(ctx, reader, free, ended, &running)
 		if err == nil && time.Since(compacted) > compactEvery {
 			compacted = time.Now()
 			err = r.Compact(ctx)
@@ -76,36 +75,35 @@ func (r *Runner) Lead(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-ended: // it may be due again soon
-			known = time.Now()
+			reader.Forget()
 		case <-time.After(wait):
 		}
 	}
 }
 
-// look takes what is due, as far as there is room. It returns how long to wait, and from when what it knows then is. What
-// it takes tells when it has ended.
-func (r *Runner) look(ctx context.Context, known time.Time, taken, ended chan struct{}, running *sync.WaitGroup) (time.Duration, time.Time, error) {
+// look takes what is due, as far as there is room, and returns how long to wait. What it takes tells when it has ended.
+func (r *Runner) look(ctx context.Context, reader *agenda.Reader, taken, ended chan struct{}, running *sync.WaitGroup) (time.Duration, error) {
 	// A probe is stale only some time after it was due, so while none is due there is no more to ask for.
-	page, err := r.config.Agenda.After(ctx, known)
+	page, err := reader.Next(ctx)
 	if err != nil {
-		return 0, known, err
+		return 0, err
 	}
 	if wait := rest(page); wait > 0 {
-		return wait, page.Begun, nil
+		return wait, nil
 	}
 	if _, err := store.NoteStaleProbes(ctx, r.config.Pool); err != nil {
-		return 0, page.Begun, err
+		return 0, err
 	}
 	room := cap(taken) - len(taken)
 	if room == 0 {
-		return lookFull, page.Begun, nil
+		return lookFull, nil
 	}
 	claims, err := store.ClaimProbes(ctx, r.config.Pool, room)
 	if err != nil {
-		return 0, page.Begun, err
+		return 0, err
 	}
 	if len(claims) == 0 {
-		return lookFull, page.Begun, nil // somebody else holds what is due
+		return lookFull, nil // somebody else holds what is due
 	}
 	for _, claim := range claims {
 		taken <- struct{}{}
@@ -120,10 +118,11 @@ func (r *Runner) look(ctx context.Context, known time.Time, taken, ended chan st
 			r.work(ctx, claim)
 		})
 	}
-	if page, err = r.config.Agenda.After(ctx, time.Now()); err != nil {
-		return 0, known, err
+	reader.Forget()
+	if page, err = reader.Next(ctx); err != nil {
+		return 0, err
 	}
-	return max(rest(page), lookSoon), page.Begun, nil
+	return max(rest(page), lookSoon), nil
 }
 
 // rest is how long to wait for the next probe; zero or less when one is due.
