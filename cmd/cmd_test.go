@@ -26,10 +26,10 @@ import (
 	"github.com/towpath/towpath/workers"
 )
 
-// TestMain makes this binary stand in for the programs that tests and scripts run: Towpath's own, and one of a user's.
 // quickEnd has a command that was built with the race detector end at once instead of a second later. The tests run hundreds.
 const quickEnd = "atexit_sleep_ms=0"
 
+// TestMain makes this binary stand in for the programs that tests and scripts run: Towpath's own, and one of a user's.
 func TestMain(m *testing.M) {
 	_ = os.Setenv("GORACE", quickEnd) // for those that inherit it; its name and value are valid
 	testscript.Main(m, map[string]func(){

@@ -173,8 +173,8 @@ func AdvanceBackfill(ctx context.Context, db DB, id int64, seen, upTo time.Time,
 	return moved, nil
 }
 
-// Agenda says what there is to do about schedules, when, and when the next probe, if there are
-// Probes, and the next check are due. No moment: none is.
+// Agenda says what there is to do about schedules, when, and when the next probe, if there are Probes, and the next check are
+// due. No moment: none is.
 type Agenda = ReadAgendaRow
 
 // ReadAgenda reads it.
