@@ -263,7 +263,7 @@ func TestValuesOfAYear(t *testing.T) {
 	rows := one[int64](t, pool, `SELECT count(*) FROM towpath.probe_point`)
 	t.Logf("a series of a minute: %d rows, %d bytes a year", rows, size)
 	// Up to sixty values of the hour that is not over come on top: a page of the table, and one of its index.
-	require.LessOrEqual(t, size, int64(1<<20 + 2*8192), "a megabyte a series and year")
+	require.LessOrEqual(t, size, int64(1<<20+2*8192), "a megabyte a series and year")
 
 	// A value that comes late is added to its hour; one of ten a second is summed up sooner.
 	exec(t, pool, `INSERT INTO towpath.probe_point (series_id, at, value) SELECT id, date_trunc('hour', now() - interval '20 days') + interval '1 second', 5000 FROM towpath.probe_series`)
