@@ -50,7 +50,7 @@ func TestEveryBenchmark(t *testing.T) {
 		{"horizon", []Metric{JobsPerSecond, SlopePerMinute}},
 		{"sustain", []Metric{JobsPerSecond, P50, P95, P99, DepthP50, DepthMax, PeakMemory}},
 		{"large", []Metric{JobsPerSecond, AgainstSmall}},
-		{"idle", []Metric{StatementsPerSecond, GoLoad, PeakMemory}},
+		{"idle", []Metric{StatementsPerSecond, PostgresLoad, ConnectionLoad, GoLoad, PeakMemory}},
 		{"burst", []Metric{DrainSeconds, P50, P95}},
 		{"schedules", []Metric{FireSeconds, GoCPU, WALPerJob, GoLoad, StatementsPerSecond}},
 	} {

@@ -41,9 +41,11 @@ const (
 	PostgresCPU Metric = "pg_cpu_us_per_job"
 	GoCPU       Metric = "go_cpu_us_per_job"
 	NodeCPU     Metric = "node_cpu_us_per_job"
-	// PostgresLoad and GoLoad are the same in percent of one core, for benchmarks without jobs.
-	PostgresLoad Metric = "pg_cpu_pct"
-	GoLoad       Metric = "go_cpu_pct"
+	// PostgresLoad and GoLoad are the same in percent of one core, for benchmarks without jobs. ConnectionLoad is the part of
+	// PostgresLoad that the system's own connections take.
+	PostgresLoad   Metric = "pg_cpu_pct"
+	ConnectionLoad Metric = "pg_connections_cpu_pct"
+	GoLoad         Metric = "go_cpu_pct"
 	// WALPerJob is bytes of write-ahead log.
 	WALPerJob Metric = "wal_bytes_per_job"
 	// PeakMemory is the most memory that Go's runtime held of the system's while a contender in this process ran, in bytes:
@@ -83,6 +85,7 @@ func looks() []look {
 		{GoCPU, "Go µs/job", short},
 		{NodeCPU, "Node µs/job", short},
 		{PostgresLoad, "Postgres % of a core", precise},
+		{ConnectionLoad, "its connections %", precise},
 		{GoLoad, "Go % of a core", precise},
 		{WALPerJob, "WAL bytes/job", whole},
 		{PeakMemory, "peak Go memory MB", megabytes},

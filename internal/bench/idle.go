@@ -57,18 +57,10 @@ func (r *run) idle(ctx context.Context, s *system) (o *outcome, err error) {
 	if err := pause(ctx, settle); err != nil {
 		return nil, err
 	}
-	before, err := r.meter.read(ctx)
+	figures, err := r.meter.loads(ctx, s, r.opts.Duration)
 	if err != nil {
 		return nil, err
 	}
-	if err := pause(ctx, r.opts.Duration); err != nil {
-		return nil, err
-	}
-	after, err := r.meter.read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	figures := after.loads(before)
 	figures[PeakMemory] = peak()
 	return &outcome{figures: figures}, nil
 }

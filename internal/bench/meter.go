@@ -87,8 +87,24 @@ func (r reading) figures(since reading, jobs int) Figures {
 	return f
 }
 
-// loads are the same in percent of a core.
-func (r reading) loads(since reading) Figures {
+// loads measures for a while what a system costs that works no jobs, in percent of a core. What the server does by itself,
+// such as autovacuum's visits to every database, is in the whole, and not in the part of the system's connections.
+func (m *meter) loads(ctx context.Context, s *system, d time.Duration) (Figures, error) {
+	since, err := m.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	connections, err := m.connections(ctx, s.db)
+	if err != nil {
+		return nil, err
+	}
+	if err := pause(ctx, d); err != nil {
+		return nil, err
+	}
+	r, err := m.read(ctx)
+	if err != nil {
+		return nil, err
+	}
 	seconds := r.at.Sub(since.at).Seconds()
 	f := Figures{
 		GoLoad:              100 * (r.ownCPU - since.ownCPU).Seconds() / seconds,
@@ -96,8 +112,17 @@ func (r reading) loads(since reading) Figures {
 	}
 	if r.pgSeen && since.pgSeen {
 		f[PostgresLoad] = 100 * (r.pgCPU - since.pgCPU).Seconds() / seconds
+		now, err := m.connections(ctx, s.db)
+		if err != nil {
+			return nil, err
+		}
+		var used time.Duration
+		for pid, cpu := range now {
+			used += cpu - connections[pid] // what was opened meanwhile began at nothing
+		}
+		f[ConnectionLoad] = 100 * used.Seconds() / seconds
 	}
-	return f
+	return f, nil
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
@@ -126,6 +151,28 @@ func (m *meter) serverCPU() (time.Duration, bool) {
 		}
 	}
 	return total, true
+}
+
+// connections are the CPU times of a database's connections by process id, where these can be seen.
+func (m *meter) connections(ctx context.Context, db *database) (map[int]time.Duration, error) {
+	if m.postmaster == 0 {
+		return nil, nil //nolint:nilnil // nothing is seen, which is no error
+	}
+	rows, err := m.server.admin.Query(ctx, "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND usesysid IS NOT NULL", db.name)
+	if err != nil {
+		return nil, fmt.Errorf("list the connections of %s: %w", db.name, err)
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		return nil, fmt.Errorf("list the connections of %s: %w", db.name, err)
+	}
+	times := make(map[int]time.Duration, len(pids))
+	for _, pid := range pids {
+		if p, err := readProcess(pid); err == nil && p.parent == m.postmaster {
+			times[pid] = p.own
+		}
+	}
+	return times, nil
 }
 
 // process is what /proc tells about one.

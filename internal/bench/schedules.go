@@ -56,15 +56,7 @@ func (r *run) schedules(ctx context.Context, s *system) (*outcome, error) {
 		if err := pause(ctx, tickLead+time.Duration(r.opts.Jobs)*tickLeadEach); err != nil {
 			return err
 		}
-		before, err := r.meter.read(ctx)
-		if err != nil {
-			return err
-		}
-		if err := pause(ctx, r.opts.Duration); err != nil {
-			return err
-		}
-		after, err := r.meter.read(ctx)
-		figures = after.loads(before)
+		figures, err = r.meter.loads(ctx, s, r.opts.Duration)
 		return err
 	})
 	if err != nil {
