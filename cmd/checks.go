@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,9 +80,6 @@ func (p *Program) checksPut() *cobra.Command {
 // defaultGrace is that of put_check in SQL.
 const defaultGrace = 5 * time.Minute
 
-// interval finds the expressions of schedules that a check has as its period.
-var interval = regexp.MustCompile(`^\s*(@every\s|(minutes|seconds)_interval>)`)
-
 // definition checks the flags.
 func (f *checkFlags) definition(name string) (store.CheckDefinition, error) {
 	d := store.CheckDefinition{
@@ -94,11 +90,12 @@ func (f *checkFlags) definition(name string) (store.CheckDefinition, error) {
 	}
 	if !f.every.set {
 		d.Cron = &f.cron
-		if interval.MatchString(f.cron) {
-			return d, usagef("--cron %q is a length of time; give it as --every, such as --every 90s", f.cron)
-		}
-		if _, err := schedule.Parse(f.cron, f.zone); err != nil {
+		expression, err := schedule.Parse(f.cron, f.zone)
+		if err != nil {
 			return d, usagef("--cron %q, --zone %q: %w", f.cron, f.zone, err)
+		}
+		if expression.Period() > 0 {
+			return d, usagef("--cron %q is a length of time; give it as --every, such as --every 90s", f.cron)
 		}
 	}
 	return d, nil

@@ -121,8 +121,15 @@ func (m *Migrator) Status(ctx context.Context) ([]Migration, error) {
 
 // applied reads what the database has, from whatever River's line left so far: nothing, a table without lines (before
 // version 5 of "main"), or the table of today.
-func (m *Migrator) applied(ctx context.Context) (map[step]time.Time, error) {
-	return appliedIn(ctx, m.pool, Schema)
+//
+// A migration that changes that very table may be under way, for nobody needs the lock to look, and Postgres may end the
+// look where the two wait for each other.
+func (m *Migrator) applied(ctx context.Context) (applied map[step]time.Time, err error) {
+	err = m.retry(ctx, func(ctx context.Context) error {
+		applied, err = appliedIn(ctx, m.pool, Schema)
+		return err
+	})
+	return applied, err
 }
 
 // querier is a pool or a transaction.

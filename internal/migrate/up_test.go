@@ -159,6 +159,31 @@ func TestUpWithoutAdvisoryLock(t *testing.T) {
 	requireCurrent(t, m)
 }
 
+// Postgres may choose the one who looks as the victim of a deadlock with a migration of the table that tells of migrations.
+func TestLookDuringMigration(t *testing.T) {
+	t.Parallel()
+	pool := testdb.Pool(t)
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(context.WithoutCancel(t.Context()))
+	index := scan[string](t, pool, `SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'towpath.river_migration'::regclass`)
+	_, err = tx.Exec(t.Context(), `ALTER INDEX `+index+` SET TABLESPACE pg_default`)
+	require.NoError(t, err)
+	m, _ := newMigrator(t, pool)
+	looked := make(chan error, 1)
+	go func() {
+		_, err := m.Check(t.Context())
+		looked <- err
+	}()
+	waits := `SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database d ON d.oid = database
+		WHERE datname = current_database() AND NOT granted AND relation = '` + index + `'::regclass)`
+	require.Eventually(t, func() bool { return scan[bool](t, pool, waits) }, testLimit, 10*time.Millisecond)
+	_, err = tx.Exec(t.Context(), `LOCK TABLE towpath.river_migration`) // waits for the one who waits for us, until that one is given up
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, <-looked)
+}
+
 func TestUpBuildsIndexesConcurrently(t *testing.T) {
 	t.Parallel()
 	pool := testdb.Empty(t)
