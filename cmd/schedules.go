@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -201,83 +200,46 @@ func (p *Program) schedulesNext() *cobra.Command {
 		Example: "  towpath schedules next digest\n  towpath schedules next digest -n 20 --json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if n < 1 || n > 1000 {
+			if n < 1 || n > view.MostListed {
 				return usagef("-n %d: give a number from 1 to 1000", n)
 			}
 			return p.nextRuns(c.Context(), args[0], n)
 		},
 	}
 	c.Flags().IntVarP(&n, "count", "n", n, "how many, at most 1000")
-	p.returns(c, nextView{})
+	p.returns(c, view.NextRuns{})
 	return p.needs(c, roleReader)
 }
 
-// nextView is the result of `schedules next --json`.
-type nextView struct {
-	Name   string      `json:"name" about:"the schedule"`
-	Paused bool        `json:"paused" about:"whether it is paused, and so has no next run"`
-	Runs   []time.Time `json:"runs" about:"the next runs, in the schedule's zone"`
-}
-
-// findSchedule returns a schedule with its plan.
-func (p *Program) findSchedule(ctx context.Context, name string) (*store.ScheduleView, *schedule.Plan, error) {
+// findSchedule returns a schedule.
+func (p *Program) findSchedule(ctx context.Context, name string) (*store.ScheduleView, error) {
 	pool, err := p.schedulesPool(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	s, err := store.FindSchedule(ctx, pool, name)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil, fmt.Errorf("schedule %q does not exist; `%s schedules list` lists them", name, p.name)
+		return nil, fmt.Errorf("schedule %q does not exist; `%s schedules list` lists them", name, p.name)
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	d, err := definitionOf(s)
-	if err != nil {
-		return nil, nil, err
-	}
-	plan, err := d.Plan(name)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read schedule %q: %w", name, err)
-	}
-	return s, plan, nil
-}
-
-// definitionOf is the definition that holds.
-func definitionOf(s *store.ScheduleView) (*schedule.Definition, error) {
-	holds := s.Edited
-	if holds == nil {
-		holds = s.Code
-	}
-	d := &schedule.Definition{}
-	if err := json.Unmarshal(holds, d); err != nil {
-		return nil, fmt.Errorf("read the definition of schedule %q: %w", s.Name, err)
-	}
-	return d, nil
+	return s, err
 }
 
 func (p *Program) nextRuns(ctx context.Context, name string, n int) error {
-	s, plan, err := p.findSchedule(ctx, name)
+	s, err := p.findSchedule(ctx, name)
 	if err != nil {
 		return err
 	}
-	var runs []time.Time
-	if s.PausedAt == nil {
-		tick := plan.Next(time.Now())
-		if s.NextRun != nil {
-			tick = *s.NextRun
-		}
-		for ; !tick.IsZero() && len(runs) < n; tick = plan.Next(tick) {
-			runs = append(runs, tick.In(plan.Zone()))
-		}
+	next, err := view.NextRunsOf(s, n)
+	if err != nil {
+		return err
 	}
 	if p.json {
-		return p.printJSON(nextView{name, s.PausedAt != nil, orEmpty(runs)})
+		return p.printJSON(next)
 	}
-	if len(runs) == 0 {
-		p.note("There is none: %s is %s.", name, map[bool]string{true: "paused", false: "over"}[s.PausedAt != nil])
+	if len(next.Runs) == 0 {
+		p.note("There is none: %s is %s.", name, map[bool]string{true: "paused", false: "over"}[next.Paused])
 	}
-	for _, run := range runs {
+	for _, run := range next.Runs {
 		fmt.Fprintln(p.stdout, run.Format("Mon 2006-01-02 15:04:05 MST"))
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/towpath/towpath/internal/schedule"
 	"github.com/towpath/towpath/internal/store"
+	"github.com/towpath/towpath/internal/view"
 )
 
 // action is a command that does one thing to one schedule, or whatever has a name. do returns what it tells people and
@@ -217,7 +218,7 @@ func (p *Program) putSchedule(c *cobra.Command, name string, f *putFlags) error 
 	existing, err := store.FindSchedule(c.Context(), pool, name)
 	switch {
 	case err == nil:
-		if d, err = definitionOf(existing); err != nil {
+		if d, err = view.Definition(existing); err != nil {
 			return err
 		}
 	case !errors.Is(err, pgx.ErrNoRows):

@@ -11,47 +11,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
-	"github.com/towpath/towpath/internal/schedule"
 	"github.com/towpath/towpath/internal/store"
+	"github.com/towpath/towpath/internal/view"
 )
-
-// backfillResult is the result of `schedules backfill --json`.
-type backfillResult struct {
-	Name     string      `json:"name" about:"the schedule"`
-	Ticks    int         `json:"ticks" about:"how many ticks the span has; they are counted up to 100000"`
-	More     bool        `json:"more" about:"whether it has more than that"`
-	Backfill *int64      `json:"backfill" about:"the number of the backfill; null for a dry run"`
-	Runs     []time.Time `json:"runs" about:"the first thousand ticks, in the schedule's zone"`
-	DryRun   bool        `json:"dry_run" about:"whether nothing was enqueued"`
-}
-
-// backfillView is a backfill as --json prints it.
-type backfillView struct {
-	ID        int64      `json:"id" about:"its number, which cancel-backfill takes"`
-	Schedule  string     `json:"schedule" about:"the schedule"`
-	From      time.Time  `json:"from" about:"the first moment that counts"`
-	To        time.Time  `json:"to" about:"the last moment that counts"`
-	AtOnce    int32      `json:"at_once" about:"how many of its runs may be unfinished at the same time"`
-	Fired     int32      `json:"fired" about:"how many of its ticks are enqueued"`
-	OpenRuns  int64      `json:"open_runs" about:"how many of those runs have not ended"`
-	CreatedAt time.Time  `json:"created_at" about:"when it was asked for"`
-	CreatedBy string     `json:"created_by" about:"by whom"`
-	EndedAt   *time.Time `json:"ended_at" about:"when its last tick was enqueued, or it was cancelled; null while it goes on"`
-	Cancelled bool       `json:"cancelled" about:"whether it was cancelled"`
-}
-
-// backfillPage is the result of `schedules backfills --json`.
-type backfillPage struct {
-	Backfills []backfillView `json:"backfills" about:"the newest first"`
-	Next      *string        `json:"next" about:"what --after needs for the next page; null on the last one"`
-}
-
-// backfillChange is the result of `schedules cancel-backfill --json`.
-type backfillChange struct {
-	Backfill int64  `json:"backfill" about:"its number"`
-	Schedule string `json:"schedule" about:"the schedule"`
-	Changed  bool   `json:"changed" about:"false if it had ended already"`
-}
 
 // backfillOptions are those of `schedules backfill`.
 type backfillOptions struct {
@@ -78,24 +40,24 @@ func (p *Program) schedulesBackfill() *cobra.Command {
 	c.Flags().IntVar(&o.atOnce, "at-once", o.atOnce, "how many runs may be unfinished at the same time")
 	c.Flags().BoolVar(&o.dry, "dry-run", false, "list the ticks, run nothing")
 	p.quietFlag(c, "print the number of the backfill alone, or nothing but the ticks of a dry run")
-	p.returns(c, backfillResult{})
+	p.returns(c, view.Backfilled{})
 	return p.needs(c, roleOperator)
 }
-
-// mostShown is how many ticks a dry run lists.
-const mostShown = 1000
 
 func (p *Program) backfill(ctx context.Context, name string, o backfillOptions) error {
 	from, to, err := o.read()
 	if err != nil {
 		return err
 	}
-	_, plan, err := p.findSchedule(ctx, name)
+	s, err := p.findSchedule(ctx, name)
 	if err != nil {
 		return err
 	}
-	found := ticksOf(plan, from, to)
-	found.Name, found.DryRun = name, o.dry
+	found, err := view.TicksOf(s, from, to)
+	if err != nil {
+		return err
+	}
+	found.DryRun = o.dry
 	if found.Ticks == 0 {
 		return fmt.Errorf("schedule %q has no tick from %s to %s; `%s schedules next %s` shows when it runs", name, o.from, o.to, p.name, name)
 	}
@@ -107,7 +69,7 @@ func (p *Program) backfill(ctx context.Context, name string, o backfillOptions) 
 			fmt.Fprintln(p.stdout, tick.Format("Mon 2006-01-02 15:04:05 MST"))
 		}
 		if !p.quiet {
-			count := found.count()
+			count := ticksIn(&found)
 			if found.Ticks > len(found.Runs) {
 				count += fmt.Sprintf(", of which the first %d are listed", len(found.Runs))
 			}
@@ -130,7 +92,7 @@ func (p *Program) backfill(ctx context.Context, name string, o backfillOptions) 
 	if found.More { // perhaps more than was meant
 		ends = fmt.Sprintf("; `%s schedules cancel-backfill %d` ends it", p.name, id)
 	}
-	p.tell("backfill %d of %s: %s, %d at once%s", id, name, found.count(), o.atOnce, ends)
+	p.tell("backfill %d of %s: %s, %d at once%s", id, name, ticksIn(&found), o.atOnce, ends)
 	return nil
 }
 
@@ -153,30 +115,15 @@ func (o *backfillOptions) read() (from, to time.Time, err error) {
 	return from, to, err
 }
 
-// ticksOf counts the ticks of a span and keeps the first ones. To count those of a long mistake would take minutes.
-func ticksOf(plan *schedule.Plan, from, to time.Time) backfillResult {
-	r := backfillResult{Runs: []time.Time{}}
-	for tick := plan.Next(from.Add(-time.Nanosecond)); !tick.IsZero() && !tick.After(to); tick = plan.Next(tick) {
-		if r.Ticks == schedule.MostCounted {
-			r.More = true
-			break
-		}
-		if r.Ticks++; r.Ticks <= mostShown {
-			r.Runs = append(r.Runs, tick.In(plan.Zone()))
-		}
-	}
-	return r
-}
-
-// count says how many ticks there are, as far as is known.
-func (r *backfillResult) count() string {
+// ticksIn says how many ticks there are, as far as is known.
+func ticksIn(b *view.Backfilled) string {
 	switch {
-	case r.More:
-		return fmt.Sprintf("more than %d ticks", r.Ticks)
-	case r.Ticks == 1:
+	case b.More:
+		return fmt.Sprintf("more than %d ticks", b.Ticks)
+	case b.Ticks == 1:
 		return "1 tick"
 	default:
-		return fmt.Sprintf("%d ticks", r.Ticks)
+		return fmt.Sprintf("%d ticks", b.Ticks)
 	}
 }
 
@@ -199,7 +146,7 @@ func (p *Program) schedulesBackfills() *cobra.Command {
 	}
 	page.addTo(c, 50, "the last number")
 	p.quietFlag(c, "print the numbers alone")
-	p.returns(c, backfillPage{})
+	p.returns(c, view.BackfillPage{})
 	return p.needs(c, roleReader)
 }
 
@@ -220,18 +167,15 @@ func (p *Program) listBackfills(ctx context.Context, flags pageFlags) error {
 	if err != nil {
 		return err
 	}
-	page := backfillPage{Backfills: []backfillView{}}
+	page := view.BackfillPage{Backfills: []view.Backfill{}}
 	found, page.Next = pageOf(found, flags.limit, func(row store.ListBackfillsRow) string { return digits(row.ID) })
-	for _, row := range found {
-		page.Backfills = append(page.Backfills, backfillView{
-			ID: row.ID, Schedule: row.Schedule, From: row.FromAt, To: row.ToAt, AtOnce: row.AtOnce, Fired: row.Fired, OpenRuns: row.OpenRuns,
-			CreatedAt: row.CreatedAt, CreatedBy: row.CreatedBy, EndedAt: row.EndedAt, Cancelled: row.Cancelled,
-		})
+	for i := range found {
+		page.Backfills = append(page.Backfills, view.OfBackfill(&found[i]))
 	}
-	return printList(p, page, page.Backfills, page.Next, func(b backfillView) string { return digits(b.ID) }, backfillTable)
+	return printList(p, page, page.Backfills, page.Next, func(b view.Backfill) string { return digits(b.ID) }, backfillTable)
 }
 
-func backfillTable(backfills []backfillView) (header []string, rows [][]string) {
+func backfillTable(backfills []view.Backfill) (header []string, rows [][]string) {
 	rows = make([][]string, len(backfills))
 	for i, b := range backfills {
 		status := "running"
@@ -272,7 +216,7 @@ func (p *Program) schedulesCancelBackfill() *cobra.Command {
 				return scheduleError(err)
 			}
 			if p.json {
-				return p.printJSON(backfillChange{id, name, changed})
+				return p.printJSON(view.BackfillEnd{Backfill: id, Schedule: name, Changed: changed})
 			}
 			done := "is cancelled"
 			if !changed {
@@ -283,7 +227,7 @@ func (p *Program) schedulesCancelBackfill() *cobra.Command {
 		},
 	}
 	p.quietFlag(c, "print nothing")
-	p.returns(c, backfillChange{})
+	p.returns(c, view.BackfillEnd{})
 	return p.needs(c, roleOperator)
 }
 

@@ -35,7 +35,7 @@ func (p *Program) schedulesShow() *cobra.Command {
 }
 
 func (p *Program) showSchedule(ctx context.Context, name string, most int) error {
-	s, _, err := p.findSchedule(ctx, name)
+	s, err := p.findSchedule(ctx, name)
 	if err != nil {
 		return err
 	}

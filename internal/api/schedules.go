@@ -53,12 +53,16 @@ type SchedulesConfig struct {
 //	GET    /api/schedules?status=&after=&limit=   a page
 //	GET    /api/schedules/NAME                    one
 //	GET    /api/schedules/NAME/runs?limit=        its last runs
+//	GET    /api/schedules/NAME/next?limit=        its next ones
 //	PUT    /api/schedules/NAME                    define it; the body has the parameters of towpath.put_schedule,
 //	                                              lengths of time in seconds
 //	DELETE /api/schedules/NAME
 //	POST   /api/schedules/NAME/pause              {"reason": …}
 //	POST   /api/schedules/NAME/resume, /revert, /run
 //	POST   /api/schedules/NAME/skip               {"until": …}
+//	POST   /api/schedules/NAME/backfill           {"from": …, "to": …, "at_once": 1, "dry_run": false}
+//	GET    /api/backfills?after=&limit=           a page of backfills
+//	DELETE /api/backfills/N                       end one
 //
 // An error is {"error": …, "hint": …}: 400 for what was wrongly asked for, 401 without the token, 404 for a schedule or a path that
 // does not exist, 405 for another method, 409 for what cannot be done to it, 503 when the database cannot be asked.
@@ -76,6 +80,7 @@ func Schedules(config SchedulesConfig) []Route {
 	add("GET /api/schedules", s.list)
 	add("GET /api/schedules/{name}", s.show)
 	add("GET /api/schedules/{name}/runs", s.runs)
+	add("GET /api/schedules/{name}/next", s.next)
 	add("PUT /api/schedules/{name}", s.put)
 	add("DELETE /api/schedules/{name}", s.delete)
 	add("POST /api/schedules/{name}/pause", s.pause)
@@ -83,12 +88,15 @@ func Schedules(config SchedulesConfig) []Route {
 	add("POST /api/schedules/{name}/revert", s.revert)
 	add("POST /api/schedules/{name}/run", s.run)
 	add("POST /api/schedules/{name}/skip", s.skip)
+	add("POST /api/schedules/{name}/backfill", s.backfill)
+	add("GET /api/backfills", s.backfills)
+	add("DELETE /api/backfills/{name}", s.endBackfill)
 	// The multiplexer would answer these in plain text.
 	for path, allowed := range methods {
 		slices.Sort(allowed)
 		routes = append(routes, Route{Pattern: path, Handler: s.serve(otherMethod(strings.Join(allowed, ", ")))})
 	}
-	return append(routes, Route{Pattern: "/api/schedules/", Handler: s.serve(nowhere)})
+	return append(routes, Route{Pattern: "/api/schedules/", Handler: s.serve(nowhere)}, Route{Pattern: "/api/backfills/", Handler: s.serve(nowhere)})
 }
 
 // otherMethod answers those who come with a method that a path does not have.
@@ -105,7 +113,7 @@ func otherMethod(allowed string) func(r *http.Request, _ string) (any, error) {
 func nowhere(r *http.Request, _ string) (any, error) {
 	return nil, (&problem{
 		status: http.StatusNotFound, Error: "there is nothing at " + r.URL.EscapedPath(),
-		Hint: "Behind a name comes nothing, or one of runs, pause, resume, revert, run and skip; a slash in a name is written %2F.",
+		Hint: "Behind a name comes nothing, or one of runs, next, pause, resume, revert, run, skip and backfill; a slash in a name is written %2F.",
 	}).error()
 }
 
@@ -129,7 +137,7 @@ type problemError struct{ problem *problem }
 func (e *problemError) Error() string { return e.problem.Error }
 
 func badRequest(format string, args ...any) error {
-	return (&problem{status: http.StatusBadRequest, Error: fmt.Sprintf(format, args...)}).error()
+	return (&problem{status: http.StatusBadRequest, Error: fmt.Errorf(format, args...).Error()}).error()
 }
 
 // serve answers those who have the token.
@@ -284,17 +292,23 @@ func body(r *http.Request, required bool) (json.RawMessage, error) {
 	return text, nil
 }
 
+// decode refuses what it does not know, such as a property that is misspelt, which the database would pass over.
+func decode(text json.RawMessage, into any) error {
+	known := json.NewDecoder(bytes.NewReader(text))
+	known.DisallowUnknownFields()
+	if err := known.Decode(into); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
+}
+
 func (s *schedules) put(r *http.Request, name string) (any, error) {
 	definition, err := body(r, true)
 	if err != nil {
 		return nil, err
 	}
-	// The database passes over what it does not know, and a property that is misspelt would be one.
-	known := json.NewDecoder(bytes.NewReader(definition))
-	known.DisallowUnknownFields()
-	if err := known.Decode(&schedule.Definition{}); err != nil {
-		return nil, badRequest("the definition: %s; its properties are the parameters of towpath.put_schedule, with lengths of time in seconds",
-			strings.TrimPrefix(err.Error(), "json: "))
+	if err := decode(definition, &schedule.Definition{}); err != nil {
+		return nil, badRequest("the definition: %w; its properties are the parameters of towpath.put_schedule, with lengths of time in seconds", err)
 	}
 	return s.change(r, func(ctx context.Context, tx pgx.Tx) (any, error) {
 		changed, err := store.DefineSchedule(ctx, tx, name, definition)

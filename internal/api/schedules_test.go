@@ -2,12 +2,14 @@ package api_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -102,6 +104,50 @@ func TestSchedulesOverHTTP(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, status)
 }
 
+func TestBackfillsOverHTTP(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	p.must("PUT", "/api/schedules/digest", `{"expression": "0 6 * * MON", "kind": "report.digest", "zone": "Europe/Paris"}`)
+
+	next := p.must("GET", "/api/schedules/digest/next?limit=3", "")
+	require.Equal(t, false, next["paused"])
+	require.Len(t, next["runs"], 3)
+	for _, run := range next["runs"].([]any) {
+		at, err := time.Parse(time.RFC3339, run.(string))
+		require.NoError(t, err)
+		require.Equal(t, time.Monday, at.Weekday())
+		require.Equal(t, 6, at.Hour(), "in the schedule's zone")
+		require.True(t, at.After(time.Now()))
+	}
+	p.must("POST", "/api/schedules/digest/pause", "")
+	require.Equal(t, map[string]any{"name": "digest", "paused": true, "runs": []any{}}, p.must("GET", "/api/schedules/digest/next", ""))
+
+	const november = `"from": "2025-11-01T00:00:00+01:00", "to": "2025-11-30T12:00:00+01:00"`
+	mondays := []any{"2025-11-03T06:00:00+01:00", "2025-11-10T06:00:00+01:00", "2025-11-17T06:00:00+01:00", "2025-11-24T06:00:00+01:00"}
+	dry := p.must("POST", "/api/schedules/digest/backfill", `{`+november+`, "dry_run": true}`)
+	require.Equal(t, map[string]any{"name": "digest", "ticks": 4.0, "more": false, "backfill": nil, "runs": mondays, "dry_run": true}, dry)
+	require.Empty(t, p.must("GET", "/api/backfills", "")["backfills"])
+
+	first := p.must("POST", "/api/schedules/digest/backfill", `{`+november+`}`)["backfill"]
+	second := p.must("POST", "/api/schedules/digest/backfill", `{`+november+`, "at_once": 3}`)["backfill"]
+	page := p.must("GET", "/api/backfills?limit=1", "")
+	shown := page["backfills"].([]any)[0].(map[string]any)
+	require.Equal(t, second, shown["id"])
+	require.InDelta(t, 3, shown["at_once"], 0)
+	require.Equal(t, "ada", shown["created_by"])
+	page = p.must("GET", fmt.Sprintf("/api/backfills?limit=1&after=%s", page["next"]), "")
+	require.Equal(t, first, page["backfills"].([]any)[0].(map[string]any)["id"])
+	require.InDelta(t, 1, page["backfills"].([]any)[0].(map[string]any)["at_once"], 0)
+	require.Nil(t, page["next"])
+
+	place := fmt.Sprintf("/api/backfills/%.0f", first)
+	require.Equal(t, map[string]any{"backfill": first, "schedule": "digest", "changed": true}, p.must("DELETE", place, ""))
+	require.Equal(t, false, p.must("DELETE", place, "")["changed"])
+	var actors []string
+	require.NoError(t, p.pool.QueryRow(t.Context(), `SELECT array_agg(on_behalf_of) FROM towpath.audit WHERE action LIKE '%backfill%'`).Scan(&actors))
+	require.Equal(t, []string{"ada", "ada", "ada"}, actors)
+}
+
 func TestSchedulesOverHTTPRefuse(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
@@ -123,6 +169,21 @@ func TestSchedulesOverHTTPRefuse(t *testing.T) {
 		{"GET", "/api/schedules/none/runs", ``, http.StatusNotFound, `"none" does not exist`},
 		{"POST", "/api/schedules/digest/revert", ``, http.StatusConflict, "digest"},
 		{"POST", "/api/schedules/digest/skip", `{"until": "tomorrow"}`, http.StatusBadRequest, "until"},
+		{"GET", "/api/schedules/none/next", ``, http.StatusNotFound, `"none" does not exist`},
+		{"GET", "/api/schedules/digest/next?limit=1001", ``, http.StatusBadRequest, `limit "1001"`},
+		{"POST", "/api/schedules/none/backfill", `{"from": "2025-11-01T00:00:00Z", "to": "2025-11-02T00:00:00Z"}`, http.StatusNotFound, `"none" does not exist`},
+		{"POST", "/api/schedules/digest/backfill", ``, http.StatusBadRequest, "no JSON object"},
+		{"POST", "/api/schedules/digest/backfill", `{"from": "2025-11-01T00:00:00Z"}`, http.StatusBadRequest, "give both"},
+		{"POST", "/api/schedules/digest/backfill", `{"from": "yesterday", "to": "2025-11-02T00:00:00Z"}`, http.StatusBadRequest, "yesterday"},
+		{"POST", "/api/schedules/digest/backfill", `{"from": "2025-11-02T00:00:00Z", "to": "2025-11-01T00:00:00Z"}`, http.StatusBadRequest, "is before from"},
+		{"POST", "/api/schedules/digest/backfill", `{"from": "2025-11-01T01:00:00Z", "to": "2025-11-01T02:00:00Z"}`, http.StatusBadRequest, "has no tick"},
+		{"POST", "/api/schedules/digest/backfill", `{"from": "2025-11-01T00:00:00Z", "to": "2999-11-01T00:00:00Z"}`, http.StatusBadRequest, "to 2999"},
+		{"POST", "/api/schedules/digest/backfill", `{"from": "2025-11-01T00:00:00Z", "to": "2999-11-01T00:00:00Z", "dry_run": true}`, http.StatusBadRequest, "in the future"},
+		{"POST", "/api/schedules/digest/backfill", `{"from": "2025-11-01T00:00:00Z", "to": "2025-11-02T00:00:00Z", "at_once": 0}`, http.StatusBadRequest, "at_once 0"},
+		{"POST", "/api/schedules/digest/backfill", `{"from": "2025-11-01T00:00:00Z", "to": "2025-11-02T00:00:00Z", "dry": true}`, http.StatusBadRequest, "dry"},
+		{"GET", "/api/backfills?after=x", ``, http.StatusBadRequest, `backfill "x"`},
+		{"DELETE", "/api/backfills/0", ``, http.StatusBadRequest, `backfill "0"`},
+		{"DELETE", "/api/backfills/77", ``, http.StatusNotFound, "backfill 77 does not exist"},
 		{"GET", "/api/schedules?limit=0", ``, http.StatusBadRequest, `limit "0"`},
 		{"GET", "/api/schedules?status=sad", ``, http.StatusBadRequest, `status "sad"`},
 	} {
@@ -158,6 +219,8 @@ func TestSchedulesOverHTTPElsewhere(t *testing.T) {
 		{"POST", "/api/schedules/digest/explode", http.StatusNotFound, `there is nothing at /api/schedules/digest/explode`, ""},
 		{"GET", "/api/schedules/digest/runs/1", http.StatusNotFound, `there is nothing at`, ""},
 		{"GET", "/api/schedules/", http.StatusNotFound, `there is nothing at`, ""},
+		{"GET", "/api/backfills/1/runs", http.StatusNotFound, `there is nothing at`, ""},
+		{"PUT", "/api/backfills/1", http.StatusMethodNotAllowed, `PUT is not for /api/backfills/1`, "DELETE"},
 		{"POST", "/api/schedules", http.StatusMethodNotAllowed, `POST is not for /api/schedules`, "GET, HEAD"},
 		{"PATCH", "/api/schedules/digest", http.StatusMethodNotAllowed, `PATCH is not for /api/schedules/digest`, "DELETE, GET, HEAD, PUT"},
 		{"GET", "/api/schedules/digest/pause", http.StatusMethodNotAllowed, `GET is not for`, "POST"},
