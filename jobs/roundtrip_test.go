@@ -99,6 +99,13 @@ func TestInsertTxIsOneRoundTrip(t *testing.T) {
 			_, err := client.InsertTx(t.Context(), tx, numbered{N: n}, unique)
 			return err
 		},
+		"one that is there": func(n int, client txInserter, tx pgx.Tx) error {
+			result, err := client.InsertTx(t.Context(), tx, numbered{}, unique)
+			if err == nil && result.UniqueSkippedAsDuplicate != (n > 0) {
+				return fmt.Errorf("insert %d: skipped is %t", n, result.UniqueSkippedAsDuplicate)
+			}
+			return err
+		},
 		"many": func(n int, client txInserter, tx pgx.Tx) error {
 			params := make([]river.InsertManyParams, 100)
 			for i := range params {

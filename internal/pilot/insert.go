@@ -3,7 +3,7 @@ package pilot
 import (
 	"cmp"
 	"context"
-	"maps"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -20,8 +20,13 @@ import (
 // fetch, and a client whose clock runs ahead would keep its jobs waiting. JSON travels as text (see jsonText).
 //
 // It locks nothing but the rows it inserts. With unique keys (CONFLICT) an insert waits for another transaction that is
-// inserting the same key, as any unique index makes it, and locks the row that it finds.
+// inserting the same key, as any unique index makes it, and locks the row that it finds. That row comes back whole, so that
+// nobody has to ask for it.
 func insertStatement(source insertSource, conflict string) statement {
+	existing := "NULL::text"
+	if conflict != "" {
+		existing = "CASE WHEN xmax <> 0 THEN row_to_json(river_job)::text END"
+	}
 	return build(`
 WITH input AS (
 	INPUT
@@ -36,8 +41,8 @@ SELECT coalesce(id, nextval('SCHEMA.river_job_id_seq'::regclass)), args::jsonb, 
 FROM input
 WHERE (SELECT n FROM told) >= 0
 CONFLICT
-RETURNING id, created_at, scheduled_at, xmax <> 0`,
-		"CONFLICT", conflict, "INPUT", source.jobs, "PAYLOADS", source.payloads, "TOPIC", topicOf(source.schema, "'river_insert'"))
+RETURNING id, created_at, scheduled_at, EXISTING`,
+		"CONFLICT", conflict, "EXISTING", existing, "INPUT", source.jobs, "PAYLOADS", source.payloads, "TOPIC", topicOf(source.schema, "'river_insert'"))
 }
 
 // insertSource is how an insert gets its parameters: the jobs, the payloads to notify, the schema.
@@ -103,44 +108,42 @@ func (x *Executor) insert(ctx context.Context, params *riverdriver.JobInsertFast
 		return nil, riverError(err)
 	}
 	results := make([]*riverdriver.JobInsertFastResult, 0, len(params.Jobs))
-	duplicates := make(map[int64][]int)
-	row := struct {
-		id                     int64
-		createdAt, scheduledAt time.Time
-		duplicate              bool
-	}{}
+	var back insertedBack
 	// Rows come back in the order of the input: the statement has one source and keeps its order.
-	_, err = pgx.ForEachRow(rows, []any{&row.id, &row.createdAt, &row.scheduledAt, &row.duplicate}, func() error {
-		i := len(results)
-		job := insertedRow(params.Jobs[i], input, i)
-		job.ID, job.CreatedAt, job.ScheduledAt = row.id, row.createdAt.UTC(), row.scheduledAt.UTC()
-		results = append(results, &riverdriver.JobInsertFastResult{Job: job, UniqueSkippedAsDuplicate: row.duplicate})
-		if row.duplicate {
-			duplicates[row.id] = append(duplicates[row.id], i)
-		}
-		return nil
+	_, err = pgx.ForEachRow(rows, back.fields(), func() error {
+		result, err := back.result(params.Jobs, input, len(results))
+		results = append(results, result)
+		return err
 	})
 	if err != nil {
 		return nil, riverError(err)
 	}
-	return results, x.fillDuplicates(ctx, params.Schema, results, duplicates)
+	return results, nil
 }
 
-// fillDuplicates replaces the rows of jobs that were not inserted by those of the jobs that were there before them.
-func (x *Executor) fillDuplicates(ctx context.Context, schema string, results []*riverdriver.JobInsertFastResult, duplicates map[int64][]int) error {
-	if len(duplicates) == 0 {
-		return nil
-	}
-	existing, err := x.JobGetByIDMany(ctx, &riverdriver.JobGetByIDManyParams{ID: slices.Collect(maps.Keys(duplicates)), Schema: schema})
-	if err != nil {
-		return err
-	}
-	for _, job := range existing {
-		for _, i := range duplicates[job.ID] {
-			results[i].Job = job
+// insertedBack is what the statement returns of a job: what the database decided, or the job that was there before it.
+type insertedBack struct {
+	id                     int64
+	createdAt, scheduledAt time.Time
+	existing               *string
+}
+
+// fields are where a row is scanned into.
+func (b *insertedBack) fields() []any { return []any{&b.id, &b.createdAt, &b.scheduledAt, &b.existing} }
+
+// result is what became of the job of that index.
+func (b *insertedBack) result(jobs []*riverdriver.JobInsertFastParams, input *insertInput, i int) (*riverdriver.JobInsertFastResult, error) {
+	if b.existing != nil {
+		job, err := decodeRow(*b.existing)
+		if err != nil {
+			return nil, fmt.Errorf("read job %d, which has the same unique key: %w", b.id, err)
 		}
+		job.UniqueKey = input.uniqueKeys[i]
+		return &riverdriver.JobInsertFastResult{Job: job, UniqueSkippedAsDuplicate: true}, nil
 	}
-	return nil
+	job := insertedRow(jobs[i], input, i)
+	job.ID, job.CreatedAt, job.ScheduledAt = b.id, b.createdAt.UTC(), b.scheduledAt.UTC()
+	return &riverdriver.JobInsertFastResult{Job: job}, nil
 }
 
 // insertPayload is River's notification of a queue.

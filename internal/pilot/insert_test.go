@@ -172,7 +172,9 @@ func TestInsertDuplicates(t *testing.T) {
 	first := a.insertOne(t, unique("key", evenFinished), kind("first"))
 	insert := func() []*riverdriver.JobInsertFastResult {
 		var results []*riverdriver.JobInsertFastResult
-		require.NoError(t, pgx.BeginFunc(t.Context(), r.pool, func(tx pgx.Tx) (err error) {
+		require.NoError(t, pgx.BeginFunc(t.Context(), r.pool, func(tx pgx.Tx) error {
+			_, err := tx.Exec(t.Context(), `SET LOCAL bytea_output = 'escape'; SET LOCAL TimeZone = 'Asia/Tokyo'; SET LOCAL DateStyle = 'German'`)
+			require.NoError(t, err)
 			results, err = a.tryInsertTx(t.Context(), tx, job(), job(unique("key", evenFinished), kind("second")), job(unique("new", evenFinished)))
 			return err
 		}))
@@ -183,6 +185,11 @@ func TestInsertDuplicates(t *testing.T) {
 		return results
 	}
 	require.False(t, insert()[2].UniqueSkippedAsDuplicate)
+	a.fetch(t, 10)
+	a.end(t, riverdriver.JobSetStateErrorRetryable(first, time.Now().Add(-time.Second), attemptError("o'clock"), nil))
+	require.Equal(t, "o'clock", insert()[1].Job.Errors[0].Error)
+	_, err := r.exec.JobSchedule(t.Context(), &riverdriver.JobScheduleParams{Max: 10, Schema: "towpath"})
+	require.NoError(t, err)
 	a.fetch(t, 10)
 	a.end(t, completed(first))
 	require.Equal(t, rivertype.JobStateCompleted, insert()[1].Job.State)

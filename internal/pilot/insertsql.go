@@ -6,16 +6,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivershared/baseservice"
 	"github.com/riverqueue/river/rivershared/riverpilot"
-	"github.com/riverqueue/river/rivershared/uniquestates"
-	"github.com/riverqueue/river/rivertype"
 )
 
 // SQLDriver is a River driver for clients that insert in transactions of database/sql and do nothing else. Parameters
@@ -109,19 +105,18 @@ func (p *sqlPilot) JobInsertMany(ctx context.Context, exec riverdriver.ExecutorT
 	}
 	defer rows.Close()
 	results := make([]*riverdriver.JobInsertFastResult, 0, len(params.Jobs))
+	var back insertedBack
 	for rows.Next() {
-		i := len(results)
-		result := &riverdriver.JobInsertFastResult{Job: insertedRow(params.Jobs[i], input, i)}
-		if err := rows.Scan(&result.Job.ID, &result.Job.CreatedAt, &result.Job.ScheduledAt, &result.UniqueSkippedAsDuplicate); err != nil {
+		if err := rows.Scan(back.fields()...); err != nil {
 			return nil, fmt.Errorf("read inserted job: %w", err)
 		}
-		result.Job.CreatedAt, result.Job.ScheduledAt = result.Job.CreatedAt.UTC(), result.Job.ScheduledAt.UTC()
+		result, err := back.result(params.Jobs, input, len(results))
+		if err != nil {
+			return nil, err
+		}
 		results = append(results, result)
 	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return results, fillSQLDuplicates(ctx, tx, params.Schema, results)
+	return results, rows.Err()
 }
 
 // records turns the columns into records.
@@ -139,74 +134,4 @@ func (in *insertInput) records() []sqlJob {
 		}
 	}
 	return records
-}
-
-const sqlRowStatement statement = `SELECT row_to_json(j)::text FROM SCHEMA.river_job j WHERE id = $1::bigint`
-
-// fillSQLDuplicates replaces the rows of jobs that were not inserted by those of the jobs that were there before them.
-func fillSQLDuplicates(ctx context.Context, tx *sql.Tx, schema string, results []*riverdriver.JobInsertFastResult) error {
-	for _, result := range results {
-		if !result.UniqueSkippedAsDuplicate {
-			continue
-		}
-		var text string
-		if err := tx.QueryRowContext(ctx, sqlRowStatement.in(schema), result.Job.ID).Scan(&text); err != nil {
-			return fmt.Errorf("read job %d, which has the same unique key: %w", result.Job.ID, err)
-		}
-		job, err := decodeRow(text)
-		if err != nil {
-			return fmt.Errorf("read job %d, which has the same unique key: %w", result.Job.ID, err)
-		}
-		result.Job = job
-	}
-	return nil
-}
-
-// decodeRow reads a row of river_job that Postgres has written as JSON.
-func decodeRow(text string) (*rivertype.JobRow, error) {
-	var row struct {
-		ID           int64             `json:"id"`
-		Args         json.RawMessage   `json:"args"`
-		Attempt      int               `json:"attempt"`
-		AttemptedAt  *time.Time        `json:"attempted_at"`
-		AttemptedBy  []string          `json:"attempted_by"`
-		CreatedAt    time.Time         `json:"created_at"`
-		Errors       []json.RawMessage `json:"errors"`
-		FinalizedAt  *time.Time        `json:"finalized_at"`
-		Kind         string            `json:"kind"`
-		MaxAttempts  int               `json:"max_attempts"`
-		Metadata     json.RawMessage   `json:"metadata"`
-		Priority     int               `json:"priority"`
-		Queue        string            `json:"queue"`
-		State        string            `json:"state"`
-		ScheduledAt  time.Time         `json:"scheduled_at"`
-		Tags         []string          `json:"tags"`
-		UniqueKey    string            `json:"unique_key"`
-		UniqueStates string            `json:"unique_states"`
-	}
-	if err := json.Unmarshal([]byte(text), &row); err != nil {
-		return nil, err
-	}
-	raw := make([][]byte, len(row.Errors))
-	for i := range row.Errors {
-		raw[i] = row.Errors[i]
-	}
-	errors, err := decodeErrors(raw)
-	if err != nil {
-		return nil, err
-	}
-	key, err := hex.DecodeString(strings.TrimPrefix(row.UniqueKey, `\x`))
-	if err != nil {
-		return nil, fmt.Errorf("decode unique key %q: %w", row.UniqueKey, err)
-	}
-	states, err := strconv.ParseUint("0"+row.UniqueStates, 2, 8)
-	if err != nil {
-		return nil, fmt.Errorf("decode unique states %q: %w", row.UniqueStates, err)
-	}
-	return &rivertype.JobRow{
-		ID: row.ID, EncodedArgs: row.Args, Attempt: row.Attempt, AttemptedAt: utc(row.AttemptedAt), AttemptedBy: row.AttemptedBy,
-		CreatedAt: row.CreatedAt.UTC(), Errors: errors, FinalizedAt: utc(row.FinalizedAt), Kind: row.Kind, MaxAttempts: row.MaxAttempts,
-		Metadata: row.Metadata, Priority: row.Priority, Queue: row.Queue, State: rivertype.JobState(row.State),
-		ScheduledAt: row.ScheduledAt.UTC(), Tags: row.Tags, UniqueKey: key, UniqueStates: uniquestates.UniqueBitmaskToStates(byte(states)),
-	}, nil
 }

@@ -2,7 +2,9 @@ package pilot
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -96,4 +98,48 @@ func one(jobs []*rivertype.JobRow, err error) (*rivertype.JobRow, error) {
 	default:
 		return jobs[0], nil
 	}
+}
+
+// decodeRow reads a row of river_job that Postgres has written as JSON, without its unique key, whose form is a setting.
+func decodeRow(text string) (*rivertype.JobRow, error) {
+	var row struct {
+		ID           int64             `json:"id"`
+		Args         json.RawMessage   `json:"args"`
+		Attempt      int               `json:"attempt"`
+		AttemptedAt  *time.Time        `json:"attempted_at"`
+		AttemptedBy  []string          `json:"attempted_by"`
+		CreatedAt    time.Time         `json:"created_at"`
+		Errors       []json.RawMessage `json:"errors"`
+		FinalizedAt  *time.Time        `json:"finalized_at"`
+		Kind         string            `json:"kind"`
+		MaxAttempts  int               `json:"max_attempts"`
+		Metadata     json.RawMessage   `json:"metadata"`
+		Priority     int               `json:"priority"`
+		Queue        string            `json:"queue"`
+		State        string            `json:"state"`
+		ScheduledAt  time.Time         `json:"scheduled_at"`
+		Tags         []string          `json:"tags"`
+		UniqueStates string            `json:"unique_states"`
+	}
+	if err := json.Unmarshal([]byte(text), &row); err != nil {
+		return nil, err
+	}
+	raw := make([][]byte, len(row.Errors))
+	for i := range row.Errors {
+		raw[i] = row.Errors[i]
+	}
+	errors, err := decodeErrors(raw)
+	if err != nil {
+		return nil, err
+	}
+	states, err := strconv.ParseUint("0"+row.UniqueStates, 2, 8)
+	if err != nil {
+		return nil, fmt.Errorf("decode unique states %q: %w", row.UniqueStates, err)
+	}
+	return &rivertype.JobRow{
+		ID: row.ID, EncodedArgs: row.Args, Attempt: row.Attempt, AttemptedAt: utc(row.AttemptedAt), AttemptedBy: row.AttemptedBy,
+		CreatedAt: row.CreatedAt.UTC(), Errors: errors, FinalizedAt: utc(row.FinalizedAt), Kind: row.Kind, MaxAttempts: row.MaxAttempts,
+		Metadata: row.Metadata, Priority: row.Priority, Queue: row.Queue, State: rivertype.JobState(row.State),
+		ScheduledAt: row.ScheduledAt.UTC(), Tags: row.Tags, UniqueStates: uniquestates.UniqueBitmaskToStates(byte(states)),
+	}, nil
 }
