@@ -18,6 +18,14 @@ const (
 	idleShort  = 30 * time.Second
 )
 
+// settle is how long to wait before a fleet counts as idle.
+func (o Options) settle() time.Duration {
+	if o.Duration < idleShort {
+		return o.Duration
+	}
+	return idleSettle
+}
+
 // idleMemory is how often the memory is looked at meanwhile, which costs more than an idle process does.
 const idleMemory = 5 * time.Second
 
@@ -50,11 +58,7 @@ func (r *run) idle(ctx context.Context, s *system) (o *outcome, err error) {
 			err = stopErr
 		}
 	}()
-	settle := idleSettle
-	if r.opts.Duration < idleShort {
-		settle = r.opts.Duration
-	}
-	if err := pause(ctx, settle); err != nil {
+	if err := pause(ctx, r.opts.settle()); err != nil {
 		return nil, err
 	}
 	figures, err := r.meter.loads(ctx, s, r.opts.Duration)

@@ -53,7 +53,7 @@ func (r *run) schedules(ctx context.Context, s *system) (*outcome, error) {
 	begun := time.Now()
 	err = r.withSchedules(ctx, s, now.AddDate(0, 6, 0), func() error {
 		defining = time.Since(begun)
-		if err := pause(ctx, tickLead+time.Duration(r.opts.Jobs)*tickLeadEach); err != nil {
+		if err := pause(ctx, max(r.opts.settle(), tickLead+time.Duration(r.opts.Jobs)*tickLeadEach)); err != nil {
 			return err
 		}
 		figures, err = r.meter.loads(ctx, s, r.opts.Duration)
