@@ -17,6 +17,7 @@ import (
 // ruleView is a rule of alerts as --json prints it; an interface. Lengths of time are seconds.
 type ruleView struct {
 	Name        string     `json:"name" about:"the rule"`
+	Subject     string     `json:"subject" about:"* for the rule itself; else the subjects that an exception is for, in which * stands for any characters"`
 	Enabled     bool       `json:"enabled" about:"whether it is evaluated"`
 	Severity    string     `json:"severity" about:"critical, warning or info"`
 	Threshold   *float64   `json:"threshold" about:"from where on something is wrong; null where the rule needs none"`
@@ -34,7 +35,7 @@ type ruleView struct {
 
 func viewRule(r store.AlertRule) ruleView {
 	shown := ruleView{
-		Name: r.Name, Enabled: r.Enabled, Severity: r.Severity, Threshold: r.Threshold, Unit: r.Unit, For: r.After.Seconds(), Reminder: view.Seconds(r.Reminder),
+		Name: r.Name, Subject: r.Subject, Enabled: r.Enabled, Severity: r.Severity, Threshold: r.Threshold, Unit: r.Unit, For: r.After.Seconds(), Reminder: view.Seconds(r.Reminder),
 		Changed: r.Changed, Family: r.Family, Title: r.Title, Description: r.Description, UpdatedAt: r.UpdatedAt, UpdatedBy: r.UpdatedBy,
 	}
 	if !r.EveryNotifier {
@@ -45,7 +46,7 @@ func viewRule(r store.AlertRule) ruleView {
 
 // rulePage is the result of `alerts rules --json`; an interface.
 type rulePage struct {
-	Rules []ruleView `json:"rules" about:"by name"`
+	Rules []ruleView `json:"rules" about:"by name, each before its exceptions"`
 	Next  *string    `json:"next" about:"what --after needs for the next page; null on the last one"`
 }
 
@@ -54,7 +55,7 @@ func (p *Program) alertsRules() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "rules",
 		Short:   "List the rules by which alerts fire",
-		Long:    "List the rules by which alerts fire, as they are now. An asterisk marks those that somebody has changed.",
+		Long:    "List the rules by which alerts fire, as they are now, each before its exceptions. An asterisk marks what somebody has changed.",
 		Example: "  towpath alerts rules\n  towpath alerts rules --json",
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return p.listRules(c.Context(), page) },
@@ -74,8 +75,7 @@ func (p *Program) listRules(ctx context.Context, flags pageFlags) error {
 	if err != nil {
 		return err
 	}
-	key := func(r store.AlertRule) string { return r.Name }
-	rules, next, err := paginate(flags, rules, key)
+	rules, next, err := paginate(flags, rules, ruleKey)
 	if err != nil {
 		return err
 	}
@@ -83,14 +83,33 @@ func (p *Program) listRules(ctx context.Context, flags pageFlags) error {
 	for _, rule := range rules {
 		page.Rules = append(page.Rules, viewRule(rule))
 	}
-	return printList(p, page, rules, next, key, ruleTable)
+	return printList(p, page, rules, next, ruleKey, ruleTable)
+}
+
+// everySubject is the subject of a rule that is no exception.
+const everySubject = "*"
+
+// ruleKey names a rule or an exception of it in one word, or two.
+func ruleKey(r store.AlertRule) string {
+	if r.Subject == everySubject {
+		return r.Name
+	}
+	return r.Name + " " + r.Subject
+}
+
+// exceptionOf is what an exception is for.
+func exceptionOf(r store.AlertRule) string {
+	if r.Subject == everySubject {
+		return "-"
+	}
+	return cell(r.Subject, 40)
 }
 
 func ruleTable(rules []store.AlertRule) (header []string, rows [][]string) {
 	for _, rule := range rules {
 		rows = append(rows, ruleRow(rule))
 	}
-	return []string{"RULE", "SEVERITY", "THRESHOLD", "FOR", "REMINDER", "NOTIFIERS", "FIRES WHEN"}, rows
+	return []string{"RULE", "SUBJECT", "SEVERITY", "THRESHOLD", "FOR", "REMINDER", "NOTIFIERS", "FIRES WHEN"}, rows
 }
 
 func ruleRow(r store.AlertRule) []string {
@@ -113,14 +132,14 @@ func ruleRow(r store.AlertRule) []string {
 	if !r.EveryNotifier {
 		notifiers = orDash(cell(strings.Join(r.Notifiers, ","), 30))
 	}
-	return []string{name, severity, threshold, config.Duration(r.After).String(), reminder, notifiers, cell(r.Description, 100)}
+	return []string{name, exceptionOf(r), severity, threshold, config.Duration(r.After).String(), reminder, notifiers, cell(r.Description, 100)}
 }
 
 func (p *Program) alertsRule() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rule",
 		Short: "Change a rule of alerts: put, revert",
-		Long:  "Change a rule by which alerts fire, or give it its defaults again. The rules list shows them all.",
+		Long:  "Change a rule by which alerts fire, or make exceptions, or give it its defaults again. The rules list shows them all.",
 	}
 	c.AddCommand(p.alertsRulePut(), p.alertsRuleRevert())
 	return c
@@ -128,6 +147,7 @@ func (p *Program) alertsRule() *cobra.Command {
 
 // ruleFlags are what `alerts rule put` is given.
 type ruleFlags struct {
+	subject                            string
 	threshold, after, severity, remind string
 	notifiers                          []string
 	enable, disable                    bool
@@ -137,16 +157,21 @@ func (p *Program) alertsRulePut() *cobra.Command {
 	var flags ruleFlags
 	c := &cobra.Command{
 		Use:   "put NAME",
-		Short: "Change a rule: threshold, patience, severity, reminders, who is told",
+		Short: "Change a rule, or make an exception: threshold, patience, severity, reminders, who is told",
 		Long: "Change a rule. What you leave out stays as it is. A threshold in seconds may be written as 10m, a share as 0.25. A rule\n" +
-			"that is disabled is not evaluated: what it had found is over, without a message.",
+			"that is disabled is not evaluated: what it had found is over, without a message.\n\n" +
+			"With --subject, make or change an exception for one queue, kind, schedule or whatever the rule is about, or for all whose\n" +
+			"names are as a pattern says. It is otherwise as its rule. Of several, that holds which names a subject, or else the\n" +
+			"pattern with the most letters.",
 		Example: "  towpath alerts rule put queue_old --threshold 15m --for 5m\n" +
+			"  towpath alerts rule put queue_old --subject 'reports-*' --threshold 2h\n" +
 			"  towpath alerts rule put schedule_failed --severity warning --remind 1d --notifiers slack,pagerduty:ops\n" +
 			"  towpath alerts rule put schedule_late --notifiers all\n" +
 			"  towpath alerts rule put dead_rows --disable",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return p.putRule(c, args[0], &flags) },
 	}
+	c.Flags().StringVar(&flags.subject, "subject", everySubject, "what an exception is for; * stands for any characters")
 	c.Flags().StringVar(&flags.threshold, "threshold", "", "from where on something is wrong: a number, or a length of time such as 10m")
 	c.Flags().StringVar(&flags.after, "for", "", "how long that must have been so before it fires, as in 5m; 0 for at once")
 	c.Flags().StringVar(&flags.severity, "severity", "", "critical, warning or info")
@@ -161,7 +186,10 @@ func (p *Program) alertsRulePut() *cobra.Command {
 
 // change reads the flags.
 func (f *ruleFlags) change(c *cobra.Command, name string) (change store.RuleChange, err error) {
-	change.Name = name
+	if f.subject == "" {
+		return change, usagef("--subject \"\": give a name, or a pattern such as 'reports-*'")
+	}
+	change.Name, change.Subject = name, f.subject
 	given := c.Flags().Changed
 	if f.enable && f.disable {
 		return change, usagef("give --enable or --disable, not both")
@@ -229,24 +257,24 @@ func (p *Program) putRule(c *cobra.Command, name string, flags *ruleFlags) error
 	if p.quiet && !p.json {
 		return nil
 	}
-	return p.printRule(c.Context(), pool, name)
+	return p.printRule(c.Context(), pool, change.Name, change.Subject)
 }
 
 // printRule shows a rule as it is.
-func (p *Program) printRule(ctx context.Context, db store.DB, name string) error {
+func (p *Program) printRule(ctx context.Context, db store.DB, name, subject string) error {
 	rules, err := store.ListAlertRules(ctx, db)
 	if err != nil {
 		return err
 	}
 	for _, rule := range rules {
 		switch {
-		case rule.Name != name:
+		case rule.Name != name || rule.Subject != subject:
 		case p.json:
 			return p.printJSON(viewRule(rule))
 		default:
 			row := ruleRow(rule)
 			return p.record([]string{"Rule", row[0]}, [][]string{
-				{"Severity", row[1]}, {"Threshold", row[2]}, {"For", row[3]}, {"Reminder", row[4]}, {"Notifiers", row[5]}, {"Fires when", rule.Description},
+				{"Subject", row[1]}, {"Severity", row[2]}, {"Threshold", row[3]}, {"For", row[4]}, {"Reminder", row[5]}, {"Notifiers", row[6]}, {"Fires when", rule.Description},
 			})
 		}
 	}
@@ -256,36 +284,47 @@ func (p *Program) printRule(ctx context.Context, db store.DB, name string) error
 // revertedRule is the result of `alerts rule revert --json`; an interface.
 type revertedRule struct {
 	Name    string `json:"name" about:"the rule"`
-	Changed bool   `json:"changed" about:"false if it had its defaults"`
+	Subject string `json:"subject" about:"* for the rule itself; else the subject of the exception"`
+	Changed bool   `json:"changed" about:"false if it had its defaults, or there was no such exception"`
 }
 
 func (p *Program) alertsRuleRevert() *cobra.Command {
+	subject := everySubject
 	c := &cobra.Command{
-		Use:     "revert NAME",
-		Short:   "Give a rule its defaults again",
-		Long:    "Give a rule its defaults again, whatever was changed of it.",
-		Example: "  towpath alerts rule revert queue_old",
+		Use:   "revert NAME",
+		Short: "Give a rule its defaults again, or take back an exception",
+		Long: "Give a rule its defaults again, whatever was changed of it; its exceptions stay. With --subject, take back the exception\n" +
+			"of that name or pattern.",
+		Example: "  towpath alerts rule revert queue_old\n  towpath alerts rule revert queue_old --subject 'reports-*'",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			pool, err := p.Database(c.Context())
-			if err != nil {
-				return err
-			}
-			changed, err := store.RevertAlertRule(c.Context(), pool, args[0])
-			switch {
-			case err != nil:
-				return err
-			case p.json:
-				return p.printJSON(revertedRule{Name: args[0], Changed: changed})
-			case changed:
-				p.tell("%s has its defaults again", args[0])
-			default:
-				p.tell("%s had its defaults", args[0])
-			}
-			return nil
-		},
+		RunE:    func(c *cobra.Command, args []string) error { return p.revertRule(c.Context(), args[0], subject) },
 	}
+	c.Flags().StringVar(&subject, "subject", subject, "the exception to take back, as it was put")
 	p.quietFlag(c, "print nothing")
 	p.returns(c, revertedRule{})
 	return p.needs(c, roleOperator)
+}
+
+func (p *Program) revertRule(ctx context.Context, name, subject string) error {
+	pool, err := p.Database(ctx)
+	if err != nil {
+		return err
+	}
+	changed, err := store.RevertAlertRule(ctx, pool, name, subject)
+	if err != nil {
+		return err
+	}
+	switch exception := subject != everySubject; {
+	case p.json:
+		return p.printJSON(revertedRule{Name: name, Subject: subject, Changed: changed})
+	case exception && changed:
+		p.tell("%s has no exception for %s any more", name, subject)
+	case exception:
+		p.tell("%s had no exception for %s", name, subject)
+	case changed:
+		p.tell("%s has its defaults again", name)
+	default:
+		p.tell("%s had its defaults", name)
+	}
+	return nil
 }

@@ -61,8 +61,9 @@ END;
 COMMENT ON FUNCTION /* TEMPLATE: schema */alert_defaults() IS 'Internal: the rules as they are unless somebody has changed them.';
 
 CREATE TABLE /* TEMPLATE: schema */alert_rule (
-    name text PRIMARY KEY,
-    enabled boolean NOT NULL DEFAULT true,
+    name text NOT NULL,
+    subject text NOT NULL DEFAULT '*',
+    enabled boolean,
     severity text,
     threshold double precision,
     after interval,
@@ -71,12 +72,14 @@ CREATE TABLE /* TEMPLATE: schema */alert_rule (
     every_notifier boolean NOT NULL DEFAULT false,
     updated_at timestamptz NOT NULL DEFAULT now(),
     updated_by text NOT NULL,
+    PRIMARY KEY (name, subject),
     CONSTRAINT alert_rule_severity CHECK (severity IN ('critical', 'warning', 'info'))
 );
 COMMENT ON TABLE /* TEMPLATE: schema */alert_rule IS 'What people have changed of the rules of alerts. Look at the view alert_rules; change them by put_alert_rule and revert_alert_rule.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rule.name IS 'The rule.';
-COMMENT ON COLUMN /* TEMPLATE: schema */alert_rule.enabled IS 'Whether it is evaluated.';
-COMMENT ON COLUMN /* TEMPLATE: schema */alert_rule.severity IS 'NULL for the default, as in the columns that follow.';
+COMMENT ON COLUMN /* TEMPLATE: schema */alert_rule.subject IS '* for the rule itself; else it is an exception, for the subjects of that name or, with * for any characters, of that pattern.';
+COMMENT ON COLUMN /* TEMPLATE: schema */alert_rule.enabled IS 'Whether it is evaluated. NULL for the default, as in the columns that follow; that of an exception is what the rule itself says.';
+COMMENT ON COLUMN /* TEMPLATE: schema */alert_rule.severity IS 'critical, warning or info.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rule.threshold IS 'From where on something is wrong.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rule.after IS 'How long that must have been so before the alert fires.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rule.reminder IS 'How often it is told again while it fires; zero for never.';
@@ -194,14 +197,23 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */glob_matches(text, text) IS 'Internal:
 -- What people look at
 --
 CREATE VIEW /* TEMPLATE: schema */alert_rules AS
-SELECT d.name, coalesce(r.enabled, true) AS enabled, coalesce(r.severity, d.severity) AS severity,
-    coalesce(r.threshold, d.threshold) AS threshold, d.unit, coalesce(r.after, d.after) AS after,
-    nullif(coalesce(r.reminder, d.reminder), interval '0') AS reminder,
-    CASE WHEN r.every_notifier THEN NULL ELSE coalesce(r.notifiers, d.notifiers) END AS notifiers,
-    r.name IS NOT NULL AS changed, d.family, d.title, d.description, r.updated_at, r.updated_by
-FROM /* TEMPLATE: schema */alert_defaults() d LEFT JOIN /* TEMPLATE: schema */alert_rule r ON r.name = d.name;
-COMMENT ON VIEW /* TEMPLATE: schema */alert_rules IS 'The rules by which alerts fire, as they are now.';
+SELECT d.name, s.subject, coalesce(x.enabled, r.enabled, true) AS enabled, coalesce(x.severity, r.severity, d.severity) AS severity,
+    coalesce(x.threshold, r.threshold, d.threshold) AS threshold, d.unit, coalesce(x.after, r.after, d.after) AS after,
+    nullif(coalesce(x.reminder, r.reminder, d.reminder), interval '0') AS reminder,
+    CASE
+        WHEN x.every_notifier THEN NULL
+        WHEN x.notifiers IS NOT NULL THEN x.notifiers
+        WHEN r.every_notifier THEN NULL
+        ELSE coalesce(r.notifiers, d.notifiers)
+    END AS notifiers,
+    x.name IS NOT NULL AS changed, d.family, d.title, d.description, x.updated_at, x.updated_by
+FROM /* TEMPLATE: schema */alert_defaults() d
+CROSS JOIN LATERAL (SELECT '*' AS subject UNION SELECT o.subject FROM /* TEMPLATE: schema */alert_rule o WHERE o.name = d.name) s
+LEFT JOIN /* TEMPLATE: schema */alert_rule r ON r.name = d.name AND r.subject = '*'
+LEFT JOIN /* TEMPLATE: schema */alert_rule x ON x.name = d.name AND x.subject = s.subject;
+COMMENT ON VIEW /* TEMPLATE: schema */alert_rules IS 'The rules by which alerts fire, as they are now, and their exceptions.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.name IS 'The rule.';
+COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.subject IS '* for the rule itself; else the subjects that an exception is for. Of several, that holds which names a subject, or else the pattern with the most letters.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.enabled IS 'Whether it is evaluated.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.severity IS 'critical, warning or info.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.threshold IS 'From where on something is wrong; NULL where a rule needs none.';
@@ -236,7 +248,11 @@ SELECT a.id, a.rule, a.subject, a.state, a.since, r.severity, a.value, a.summary
     (SELECT max(s.ends_at) FROM /* TEMPLATE: schema */alert_silence s WHERE s.ends_at > clock_timestamp()
         AND /* TEMPLATE: schema */glob_matches(s.rule, a.rule) AND /* TEMPLATE: schema */glob_matches(s.subject, a.subject)) AS silenced_until,
     a.seen_at
-FROM /* TEMPLATE: schema */alert a JOIN /* TEMPLATE: schema */alert_rules r ON r.name = a.rule;
+FROM /* TEMPLATE: schema */alert a
+JOIN LATERAL (
+    SELECT o.severity FROM /* TEMPLATE: schema */alert_rules o WHERE o.name = a.rule AND /* TEMPLATE: schema */glob_matches(o.subject, a.subject)
+    ORDER BY o.subject <> a.subject, length(replace(o.subject, '*', '')) DESC, o.subject COLLATE "C" LIMIT 1
+) r ON true;
 COMMENT ON VIEW /* TEMPLATE: schema */alerts IS 'What is wrong, and what was until a day ago.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alerts.id IS 'Its number.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alerts.rule IS 'The rule.';
@@ -291,13 +307,18 @@ END;
 $$;
 COMMENT ON FUNCTION /* TEMPLATE: schema */alert_rule_must_be(text) IS 'Internal: refuses a rule that is none.';
 
-CREATE FUNCTION /* TEMPLATE: schema */alert_rule_fault(name text, threshold double precision, after interval, severity text, reminder interval, notifiers text[]) RETURNS text[]
+CREATE FUNCTION /* TEMPLATE: schema */alert_rule_fault(name text, subject text, threshold double precision, after interval, severity text, reminder interval, notifiers text[]) RETURNS text[]
     LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-    plain constant /* TEMPLATE: schema */alert_rules := (SELECT r FROM /* TEMPLATE: schema */alert_rules r WHERE r.name = alert_rule_fault.name);
+    most constant integer := 1000;
+    plain constant /* TEMPLATE: schema */alert_rules := (SELECT r FROM /* TEMPLATE: schema */alert_rules r WHERE r.name = alert_rule_fault.name AND r.subject = '*');
 BEGIN
     CASE
+        WHEN subject = '' OR octet_length(subject) > 1000 THEN
+            RETURN ARRAY[format('subject %s is out of range', left(/* TEMPLATE: schema */shown(subject), 200)), 'Write a name of up to 1000 bytes, in which * stands for any characters, such as ''reports-*''.'];
+        WHEN (SELECT count(*) >= most AND NOT coalesce(bool_or(r.subject = alert_rule_fault.subject), false) FROM /* TEMPLATE: schema */alert_rule r WHERE r.name = alert_rule_fault.name) THEN
+            RETURN ARRAY[format('rule %s has %s exceptions already', name, most), 'Write patterns in which * stands for any characters, such as ''reports-*'', and revert what they cover.'];
         WHEN threshold IS NOT NULL AND plain.unit IS NULL THEN
             RETURN ARRAY[format('rule %s has no threshold', name), 'Leave threshold out.'];
         WHEN threshold = 'NaN' OR threshold <= 0 OR threshold > 1e12 THEN
@@ -316,12 +337,12 @@ BEGIN
     END CASE;
 END;
 $$;
-COMMENT ON FUNCTION /* TEMPLATE: schema */alert_rule_fault(text, double precision, interval, text, interval, text[]) IS
+COMMENT ON FUNCTION /* TEMPLATE: schema */alert_rule_fault(text, text, double precision, interval, text, interval, text[]) IS
     'Internal: what is wrong with changes of a rule, and a hint; NULL when nothing is.';
 
 -- Locks: the rule's row. Two that change a rule for the first time at once queue up for its key.
 CREATE FUNCTION /* TEMPLATE: schema */put_alert_rule(name text, threshold double precision DEFAULT NULL, after interval DEFAULT NULL, severity text DEFAULT NULL,
-        reminder interval DEFAULT NULL, notifiers text[] DEFAULT NULL, enabled boolean DEFAULT NULL) RETURNS void
+        reminder interval DEFAULT NULL, notifiers text[] DEFAULT NULL, enabled boolean DEFAULT NULL, subject text DEFAULT '*') RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -330,12 +351,13 @@ DECLARE
     actor constant text := /* TEMPLATE: schema */acting();
 BEGIN
     PERFORM /* TEMPLATE: schema */alert_rule_must_be(name);
-    fault := /* TEMPLATE: schema */alert_rule_fault(name, threshold, after, severity, reminder, notifiers);
+    subject := coalesce(subject, '*');
+    fault := /* TEMPLATE: schema */alert_rule_fault(name, subject, threshold, after, severity, reminder, notifiers);
     IF fault IS NOT NULL THEN
         RAISE EXCEPTION '%', fault[1] USING ERRCODE = 'invalid_parameter_value', HINT = fault[2];
     END IF;
-    INSERT INTO /* TEMPLATE: schema */alert_rule AS r (name, enabled, severity, threshold, after, reminder, notifiers, every_notifier, updated_by)
-    VALUES (put_alert_rule.name, coalesce(put_alert_rule.enabled, true), put_alert_rule.severity, put_alert_rule.threshold, put_alert_rule.after,
+    INSERT INTO /* TEMPLATE: schema */alert_rule AS r (name, subject, enabled, severity, threshold, after, reminder, notifiers, every_notifier, updated_by)
+    VALUES (put_alert_rule.name, put_alert_rule.subject, put_alert_rule.enabled, put_alert_rule.severity, put_alert_rule.threshold, put_alert_rule.after,
         put_alert_rule.reminder, nullif(put_alert_rule.notifiers, '{all}'), coalesce(put_alert_rule.notifiers = '{all}', false), actor)
     ON CONFLICT ON CONSTRAINT alert_rule_pkey DO UPDATE SET enabled = coalesce(put_alert_rule.enabled, r.enabled),
         severity = coalesce(put_alert_rule.severity, r.severity), threshold = coalesce(put_alert_rule.threshold, r.threshold),
@@ -344,27 +366,28 @@ BEGIN
         every_notifier = CASE WHEN put_alert_rule.notifiers IS NULL THEN r.every_notifier ELSE excluded.every_notifier END,
         updated_at = now(), updated_by = actor;
     PERFORM /* TEMPLATE: schema */audit_action('put_alert_rule', 'alert rule ' || name,
-        jsonb_build_object('threshold', threshold, 'after', after, 'severity', severity, 'reminder', reminder, 'notifiers', notifiers, 'enabled', enabled));
+        jsonb_build_object('subject', nullif(subject, '*'), 'threshold', threshold, 'after', after, 'severity', severity, 'reminder', reminder,
+            'notifiers', notifiers, 'enabled', enabled));
 END;
 $$;
-COMMENT ON FUNCTION /* TEMPLATE: schema */put_alert_rule(text, double precision, interval, text, interval, text[], boolean) IS
-    'Changes a rule of alerts; what is left out or NULL stays as it is. after is how long something must have been wrong, reminder how often it is told again (zero: never), notifiers who tells it ({}: nobody, {all}: all that are configured). A rule that is not enabled is not evaluated. Fails with P0002 if there is no such rule.';
+COMMENT ON FUNCTION /* TEMPLATE: schema */put_alert_rule(text, double precision, interval, text, interval, text[], boolean, text) IS
+    'Changes a rule of alerts, or makes or changes an exception for a subject, or for those of a pattern in which * stands for any characters; what is left out or NULL stays as it is, and an exception is otherwise as its rule. after is how long something must have been wrong, reminder how often it is told again (zero: never), notifiers who tells it ({}: nobody, {all}: all that are configured). A rule that is not enabled is not evaluated. Fails with P0002 if there is no such rule.';
 
-CREATE FUNCTION /* TEMPLATE: schema */revert_alert_rule(name text, OUT changed boolean)
+CREATE FUNCTION /* TEMPLATE: schema */revert_alert_rule(name text, subject text DEFAULT '*', OUT changed boolean)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM /* TEMPLATE: schema */alert_rule_must_be(name);
-    DELETE FROM /* TEMPLATE: schema */alert_rule r WHERE r.name = revert_alert_rule.name;
+    DELETE FROM /* TEMPLATE: schema */alert_rule r WHERE r.name = revert_alert_rule.name AND r.subject = coalesce(revert_alert_rule.subject, '*');
     changed := FOUND;
     IF changed THEN
-        PERFORM /* TEMPLATE: schema */audit_action('revert_alert_rule', 'alert rule ' || name, '{}');
+        PERFORM /* TEMPLATE: schema */audit_action('revert_alert_rule', 'alert rule ' || name, jsonb_build_object('subject', nullif(subject, '*')));
     END IF;
 END;
 $$;
-COMMENT ON FUNCTION /* TEMPLATE: schema */revert_alert_rule(text) IS
-    'Gives a rule of alerts its defaults again. changed is false if it had them. Fails with P0002 if there is no such rule.';
+COMMENT ON FUNCTION /* TEMPLATE: schema */revert_alert_rule(text, text) IS
+    'Gives a rule of alerts its defaults again, or takes back the exception for a subject. changed is false if there was nothing to change; exceptions of a rule stay when it is reverted itself. Fails with P0002 if there is no such rule.';
 
 CREATE FUNCTION /* TEMPLATE: schema */silence(rule text, subject text, until timestamptz, reason text DEFAULT '') RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER

@@ -70,7 +70,8 @@ CREATE TABLE towpath.alert_round (
 
 CREATE TABLE towpath.alert_rule (
     name text NOT NULL,
-    enabled boolean NOT NULL DEFAULT true,
+    subject text NOT NULL DEFAULT '*'::text,
+    enabled boolean,
     severity text,
     threshold double precision,
     after interval,
@@ -79,7 +80,7 @@ CREATE TABLE towpath.alert_rule (
     every_notifier boolean NOT NULL DEFAULT false,
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_by text NOT NULL,
-    CONSTRAINT alert_rule_pkey PRIMARY KEY (name),
+    CONSTRAINT alert_rule_pkey PRIMARY KEY (name, subject),
     CONSTRAINT alert_rule_severity CHECK ((severity = ANY (ARRAY['critical'::text, 'warning'::text, 'info'::text])))
 );
 
@@ -638,7 +639,7 @@ CREATE FUNCTION towpath.advance_schedules(changes json, runs json) RETURNS integ
 
 CREATE FUNCTION towpath.alert_defaults() RETURNS TABLE(name text, family text, title text, severity text, threshold double precision, unit text, after interval, reminder interval, notifiers text[], description text) LANGUAGE sql AS $$ … $$;
 
-CREATE FUNCTION towpath.alert_rule_fault(name text, threshold double precision, after interval, severity text, reminder interval, notifiers text[]) RETURNS text[] LANGUAGE plpgsql AS $$ … $$;
+CREATE FUNCTION towpath.alert_rule_fault(name text, subject text, threshold double precision, after interval, severity text, reminder interval, notifiers text[]) RETURNS text[] LANGUAGE plpgsql AS $$ … $$;
 
 CREATE FUNCTION towpath.alert_rule_must_be(name text) RETURNS void LANGUAGE plpgsql AS $$ … $$;
 
@@ -804,7 +805,7 @@ CREATE FUNCTION towpath.prune_alerts() RETURNS integer LANGUAGE plpgsql AS $$ �
 
 CREATE FUNCTION towpath.prune_schedules() RETURNS integer LANGUAGE plpgsql AS $$ … $$;
 
-CREATE FUNCTION towpath.put_alert_rule(name text, threshold double precision DEFAULT NULL::double precision, after interval DEFAULT NULL::interval, severity text DEFAULT NULL::text, reminder interval DEFAULT NULL::interval, notifiers text[] DEFAULT NULL::text[], enabled boolean DEFAULT NULL::boolean) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$ … $$;
+CREATE FUNCTION towpath.put_alert_rule(name text, threshold double precision DEFAULT NULL::double precision, after interval DEFAULT NULL::interval, severity text DEFAULT NULL::text, reminder interval DEFAULT NULL::interval, notifiers text[] DEFAULT NULL::text[], enabled boolean DEFAULT NULL::boolean, subject text DEFAULT '*'::text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$ … $$;
 
 CREATE FUNCTION towpath.put_check(name text, period interval DEFAULT NULL::interval, cron text DEFAULT NULL::text, zone text DEFAULT 'UTC'::text, grace interval DEFAULT '00:05:00'::interval, longest interval DEFAULT NULL::interval, description text DEFAULT ''::text, OUT key text, OUT created boolean) RETURNS record LANGUAGE plpgsql SECURITY DEFINER AS $$ … $$;
 
@@ -834,7 +835,7 @@ CREATE FUNCTION towpath.retry_job(job_id bigint, OUT id bigint, OUT state text, 
 
 CREATE FUNCTION towpath.retry_jobs(states text[] DEFAULT NULL::text[], kind text DEFAULT NULL::text, queue text DEFAULT NULL::text, tag text DEFAULT NULL::text, older_than interval DEFAULT NULL::interval, newer_than interval DEFAULT NULL::interval, args jsonb DEFAULT NULL::jsonb, error text DEFAULT NULL::text, max_jobs integer DEFAULT 1000, ids bigint[] DEFAULT NULL::bigint[], kinds text[] DEFAULT NULL::text[], queues text[] DEFAULT NULL::text[], tags text[] DEFAULT NULL::text[], OUT id bigint, OUT state text, OUT changed boolean, OUT note text) RETURNS SETOF record LANGUAGE sql SECURITY DEFINER AS $$ … $$;
 
-CREATE FUNCTION towpath.revert_alert_rule(name text, OUT changed boolean) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$ … $$;
+CREATE FUNCTION towpath.revert_alert_rule(name text, subject text DEFAULT '*'::text, OUT changed boolean) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$ … $$;
 
 CREATE FUNCTION towpath.revert_probe(probe text, OUT name text, OUT changed boolean, OUT holds text) RETURNS record LANGUAGE plpgsql SECURITY DEFINER AS $$ … $$;
 
@@ -918,6 +919,7 @@ CREATE VIEW towpath.alert_events AS SELECT
 
 CREATE VIEW towpath.alert_rules AS SELECT
     NULL::text AS name,
+    NULL::text AS subject,
     NULL::boolean AS enabled,
     NULL::text AS severity,
     NULL::double precision AS threshold,

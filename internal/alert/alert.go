@@ -19,9 +19,11 @@
 package alert
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // State is how an alert stands.
@@ -39,9 +41,10 @@ const (
 // less demands as much of its end.
 const settle = time.Minute
 
-// Rule says from when on something is wrong, and who is told.
+// Rule says from when on something is wrong, and who is told. All of a name make up a rule with its exceptions.
 type Rule struct {
 	Name     string
+	Subject  string // those that it is about, in which * stands for any characters: * alone but for an exception
 	Family   string // rules of one family are about the same subjects, and of one subject one of them is told
 	Title    string
 	Severity string
@@ -51,6 +54,30 @@ type Rule struct {
 	After     time.Duration // how long it must be wrong
 	Reminder  time.Duration // 0: none
 	Notifiers []string      // nil: all that are configured
+}
+
+// Exceptions are a rule and its exceptions, the one first that goes before the others.
+type Exceptions []*Rule
+
+// sort has patterns with more letters go before those with fewer, as in towpath.alerts.
+func (e Exceptions) sort() {
+	letters := func(r *Rule) int { return utf8.RuneCountInString(strings.ReplaceAll(r.Subject, "*", "")) }
+	slices.SortFunc(e, func(x, y *Rule) int { return cmp.Or(letters(y)-letters(x), strings.Compare(x.Subject, y.Subject)) })
+}
+
+// For returns the rule that holds for a subject, the one that names it if there is one; nil if none does.
+func (e Exceptions) For(subject string) *Rule {
+	for _, rule := range e {
+		if rule.Subject == subject {
+			return rule
+		}
+	}
+	for _, rule := range e {
+		if matches(rule.Subject, subject) {
+			return rule
+		}
+	}
+	return nil
 }
 
 // Observation is what was seen of one subject. What was looked at and is not among the observations is well.

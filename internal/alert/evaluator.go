@@ -254,7 +254,7 @@ func (r *round) advance() {
 		}
 	}
 	for _, a := range r.alerts {
-		rule := r.book.Rules[a.Rule]
+		rule := r.book.of(a)
 		if known[a.Rule] == nil {
 			known[a.Rule] = make(map[string]bool)
 		}
@@ -264,15 +264,12 @@ func (r *round) advance() {
 		}
 	}
 	for name, subjects := range r.sight {
-		rule := r.book.Rules[name]
-		if rule == nil || !rule.Enabled {
-			continue
-		}
 		for subject := range subjects {
-			if known[name][subject] {
+			a := &Alert{Rule: name, Subject: subject}
+			rule := r.book.of(a)
+			if known[name][subject] || rule == nil || !rule.Enabled {
 				continue
 			}
-			a := &Alert{Rule: name, Subject: subject}
 			if step(a, rule); a.State != Unknown {
 				r.alerts = append(r.alerts, a)
 				r.before[a] = Alert{}
@@ -296,7 +293,7 @@ func (r *round) changes() (changed []store.ChangedAlert, events []store.NewAlert
 			continue
 		}
 		event := store.NewAlertEvent{
-			Rule: a.Rule, Subject: a.Subject, At: a.Since, State: string(a.State), Severity: r.book.Rules[a.Rule].Severity, Value: a.Value, Summary: a.Summary,
+			Rule: a.Rule, Subject: a.Subject, At: a.Since, State: string(a.State), Severity: r.book.of(a).Severity, Value: a.Value, Summary: a.Summary,
 		}
 		if was.State != Unknown {
 			before := string(was.State)
@@ -327,7 +324,7 @@ func (r *round) message(d *Delivery) notify.Message {
 	m := notify.Message{Key: d.Key, Status: d.Status, Severity: d.Severity, Title: d.Title, GroupedBy: d.Group, At: r.now}
 	for _, a := range d.Alerts {
 		m.Alerts = append(m.Alerts, notify.Alert{
-			Key: r.book.Rules[a.Rule].Key(a.Subject), Rule: a.Rule, Subject: a.Subject, Summary: a.Summary, Detail: a.Detail, Value: a.Value,
+			Key: r.book.of(a).Key(a.Subject), Rule: a.Rule, Subject: a.Subject, Summary: a.Summary, Detail: a.Detail, Value: a.Value,
 			Since: a.BadSince, Link: a.Link,
 		})
 	}

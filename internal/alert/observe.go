@@ -36,7 +36,7 @@ func (s sight) note(rule string, o Observation) {
 }
 
 // facts are the rules that store.AlertFacts is about.
-func (s sight) facts(rules map[string]*Rule, facts []store.AlertFact) {
+func (s sight) facts(rules map[string]Exceptions, facts []store.AlertFact) {
 	s.look("queue_old", "work_stuck", "no_leader", "process_gone",
 		"schedule_late", "schedule_missed", "schedule_failed", "schedule_too_long", "check_late", "check_missed", "check_failed", "check_too_long",
 		"probe_beyond", "probe_empty", "probe_failed", "probe_stale")
@@ -61,9 +61,9 @@ func (s sight) facts(rules map[string]*Rule, facts []store.AlertFact) {
 				})
 			}
 		case "process":
-			s.process(rules["process_gone"], f)
+			s.process(rules["process_gone"].For(f.Subject), f)
 		case "running", "stuck":
-			s.stuck(rules["work_stuck"], f)
+			s.stuck(rules["work_stuck"].For(f.Subject), f)
 		}
 	}
 }

@@ -10,11 +10,14 @@ import (
 
 // Book is what decides about messages beside the alerts themselves.
 type Book struct {
-	Rules     map[string]*Rule
+	Rules     map[string]Exceptions
 	Silences  []Silence
 	Notifiers []string      // that are configured
 	Wait      time.Duration // how long a change waits for others to share its message
 }
+
+// of returns the rule that holds for an alert; nil if there is none.
+func (b *Book) of(a *Alert) *Rule { return b.Rules[a.Rule].For(a.Subject) }
 
 // Delivery is a message to one notifier.
 type Delivery struct {
@@ -52,7 +55,7 @@ func (b *Book) Plan(alerts []*Alert, now time.Time) (due []Delivery, next time.T
 // firing are the alerts of which somebody has to be told that they fire, or still fire.
 func (b *Book) firing(alerts []*Alert, now time.Time, turn func(time.Time)) (changes []change) {
 	for _, a := range alerts {
-		rule := b.Rules[a.Rule]
+		rule := b.of(a)
 		if rule == nil || a.State != Firing {
 			continue
 		}
@@ -77,12 +80,12 @@ func (b *Book) firing(alerts []*Alert, now time.Time, turn func(time.Time)) (cha
 func (b *Book) resolved(alerts []*Alert, now time.Time, turn func(time.Time)) (changes []change) {
 	firing := make(map[string]*Alert)
 	for _, a := range alerts {
-		if rule := b.Rules[a.Rule]; rule != nil && a.State == Firing && (a.Told || len(b.targets(rule)) > 0) {
+		if rule := b.of(a); rule != nil && a.State == Firing && (a.Told || len(b.targets(rule)) > 0) {
 			firing[rule.Key(a.Subject)] = a
 		}
 	}
 	for _, a := range alerts {
-		rule := b.Rules[a.Rule]
+		rule := b.of(a)
 		if rule == nil || a.State != Resolved || !a.Told {
 			continue
 		}

@@ -26,16 +26,16 @@ func told(due []alert.Delivery) string {
 	return strings.Join(lines, "; ")
 }
 
-func schedules(name, severity string) *alert.Rule {
-	return &alert.Rule{Name: name, Family: "schedule", Title: "Cron Jobs alert", Severity: severity, Enabled: true, Reminder: time.Hour}
+func schedules(name, severity string) alert.Exceptions {
+	return alert.Exceptions{{Name: name, Subject: "*", Family: "schedule", Title: "Cron Jobs alert", Severity: severity, Enabled: true, Reminder: time.Hour}}
 }
 
 func testBook() *alert.Book {
 	return &alert.Book{
-		Rules: map[string]*alert.Rule{
+		Rules: map[string]alert.Exceptions{
 			"schedule_missed": schedules("schedule_missed", "critical"), "schedule_failed": schedules("schedule_failed", "critical"),
-			"schedule_late": {Name: "schedule_late", Family: "schedule", Title: "Cron Jobs alert", Severity: "info", Enabled: true, Notifiers: []string{}},
-			"queue_old":     {Name: "queue_old", Family: "queue", Title: "Queues alert", Severity: "warning", Enabled: true},
+			"schedule_late": {{Name: "schedule_late", Subject: "*", Family: "schedule", Title: "Cron Jobs alert", Severity: "info", Enabled: true, Notifiers: []string{}}},
+			"queue_old":     {{Name: "queue_old", Subject: "*", Family: "queue", Title: "Queues alert", Severity: "warning", Enabled: true}},
 		},
 		Notifiers: []string{"slack", "pagerduty:ops"},
 		Wait:      30 * time.Second,
@@ -154,7 +154,7 @@ func TestAnotherRuleOfTheFamilyTakesOver(t *testing.T) {
 	t.Parallel()
 	b := testBook()
 	missed := firing("schedule_missed", "weekly", 0)
-	b.Rules["schedule_failed"].Notifiers = []string{"slack"}
+	b.Rules["schedule_failed"][0].Notifiers = []string{"slack"}
 	due, _ := b.Plan([]*alert.Alert{missed}, at(1))
 	require.Equal(t, "pagerduty:ops firing weekly; slack firing weekly", told(due))
 
@@ -183,7 +183,7 @@ func TestAnotherRuleOfTheFamilyTakesOver(t *testing.T) {
 func TestNotifiersOfARule(t *testing.T) {
 	t.Parallel()
 	b := testBook()
-	b.Rules["queue_old"].Notifiers = []string{"email", "slack"}
+	b.Rules["queue_old"][0].Notifiers = []string{"email", "slack"}
 	mail := firing("queue_old", "mail", 0)
 	due, _ := b.Plan([]*alert.Alert{mail}, at(1))
 	require.Equal(t, "slack firing mail", told(due))

@@ -6,12 +6,12 @@ import (
 	"github.com/towpath/towpath/internal/store"
 )
 
-func rules(rows []store.RoundRule) map[string]*Rule {
-	all := make(map[string]*Rule, len(rows))
+func rules(rows []store.RoundRule) map[string]Exceptions {
+	all := make(map[string]Exceptions, len(rows))
 	for i := range rows {
 		row := &rows[i]
 		rule := &Rule{
-			Name: row.Name, Family: row.Family, Title: row.Title, Severity: row.Severity, Enabled: row.Enabled, Threshold: row.Threshold, After: row.After,
+			Name: row.Name, Subject: row.Subject, Family: row.Family, Title: row.Title, Severity: row.Severity, Enabled: row.Enabled, Threshold: row.Threshold, After: row.After,
 		}
 		if row.Reminder != nil {
 			rule.Reminder = *row.Reminder
@@ -19,7 +19,10 @@ func rules(rows []store.RoundRule) map[string]*Rule {
 		if !row.EveryNotifier {
 			rule.Notifiers = append([]string{}, row.Notifiers...)
 		}
-		all[row.Name] = rule
+		all[row.Name] = append(all[row.Name], rule)
+	}
+	for _, rules := range all {
+		rules.sort()
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,7 +72,7 @@ func ActiveSilences(ctx context.Context, db DB) ([]StoredQuiet, error) {
 	return silences, nil
 }
 
-// ListAlertRules returns the rules by name.
+// ListAlertRules returns the rules by name, each before its exceptions.
 func ListAlertRules(ctx context.Context, db DB) ([]AlertRule, error) {
 	rules, err := queries.AlertRules(ctx, db)
 	if err != nil {
@@ -238,6 +239,7 @@ func FindEvaluator(ctx context.Context, db DB) (e Evaluator, there bool, err err
 // RuleChange is what put_alert_rule takes; what is nil stays as it is.
 type RuleChange struct {
 	Name      string
+	Subject   string // of an exception; "" or * for the rule itself
 	Threshold *float64
 	After     *time.Duration
 	Severity  *string
@@ -246,20 +248,20 @@ type RuleChange struct {
 	Enabled   *bool
 }
 
-// PutAlertRule changes a rule.
+// PutAlertRule changes a rule, or makes or changes an exception of it.
 func PutAlertRule(ctx context.Context, db DB, c RuleChange) error {
 	_, err := db.Exec(ctx, `SELECT towpath.put_alert_rule($1::text, threshold => $2::double precision, after => $3::interval, severity => $4::text,
-		reminder => $5::interval, notifiers => $6::text[], enabled => $7::boolean)`,
-		c.Name, c.Threshold, c.After, c.Severity, c.Reminder, c.Notifiers, c.Enabled)
+		reminder => $5::interval, notifiers => $6::text[], enabled => $7::boolean, subject => $8::text)`,
+		c.Name, c.Threshold, c.After, c.Severity, c.Reminder, c.Notifiers, c.Enabled, cmp.Or(c.Subject, "*"))
 	if err != nil {
 		return fmt.Errorf("change alert rule %q: %w", c.Name, err)
 	}
 	return nil
 }
 
-// RevertAlertRule gives a rule its defaults and reports whether it had others.
-func RevertAlertRule(ctx context.Context, db DB, name string) (changed bool, err error) {
-	if err := db.QueryRow(ctx, `SELECT towpath.revert_alert_rule($1::text)`, name).Scan(&changed); err != nil {
+// RevertAlertRule gives a rule its defaults, or takes back the exception for a subject, and reports whether that changed anything.
+func RevertAlertRule(ctx context.Context, db DB, name, subject string) (changed bool, err error) {
+	if err := db.QueryRow(ctx, `SELECT towpath.revert_alert_rule($1::text, $2::text)`, name, subject).Scan(&changed); err != nil {
 		return false, fmt.Errorf("revert alert rule %q: %w", name, err)
 	}
 	return changed, nil

@@ -60,7 +60,7 @@ func (q *Queries) AlertEvaluator(ctx context.Context, db DBTX) (AlertEvaluatorRo
 const alertFires = `-- name: AlertFires :one
 SELECT EXISTS (
     SELECT FROM towpath.alert_rules told JOIN towpath.alert_rules r ON r.family = told.family JOIN towpath.alert a ON a.rule = r.name
-    WHERE told.name = $1::text AND a.subject = $2::text AND a.state = 'firing'
+    WHERE told.name = $1::text AND told.subject = '*' AND r.subject = '*' AND a.subject = $2::text AND a.state = 'firing'
 )::boolean AS fires
 `
 
@@ -79,7 +79,7 @@ func (q *Queries) AlertFires(ctx context.Context, db DBTX, arg AlertFiresParams)
 
 const alertRound = `-- name: AlertRound :many
 
-SELECT b.n::bigint AS round, clock_timestamp()::timestamptz AS clock, r.name::text AS name, r.enabled::boolean AS enabled, r.severity::text AS severity, r.threshold,
+SELECT b.n::bigint AS round, clock_timestamp()::timestamptz AS clock, r.name::text AS name, r.subject::text AS subject, r.enabled::boolean AS enabled, r.severity::text AS severity, r.threshold,
     r.after::interval AS after, r.reminder, (r.notifiers IS NULL)::boolean AS every_notifier, coalesce(r.notifiers, '{}')::text[] AS notifiers,
     r.family::text AS family, r.title::text AS title, EXISTS (SELECT FROM towpath.alert WHERE state <> 'resolved' OR told)::boolean AS open
 FROM towpath.alert_rules r CROSS JOIN towpath.alert_round b
@@ -89,6 +89,7 @@ type AlertRoundRow struct {
 	Round         int64
 	Clock         time.Time
 	Name          string
+	Subject       string
 	Enabled       bool
 	Severity      string
 	Threshold     *float64
@@ -115,6 +116,7 @@ func (q *Queries) AlertRound(ctx context.Context, db DBTX) ([]AlertRoundRow, err
 			&i.Round,
 			&i.Clock,
 			&i.Name,
+			&i.Subject,
 			&i.Enabled,
 			&i.Severity,
 			&i.Threshold,
@@ -137,14 +139,15 @@ func (q *Queries) AlertRound(ctx context.Context, db DBTX) ([]AlertRoundRow, err
 }
 
 const alertRules = `-- name: AlertRules :many
-SELECT r.name::text AS name, r.enabled::boolean AS enabled, r.severity::text AS severity, r.threshold, r.unit, r.after::interval AS after, r.reminder,
+SELECT r.name::text AS name, r.subject::text AS subject, r.enabled::boolean AS enabled, r.severity::text AS severity, r.threshold, r.unit, r.after::interval AS after, r.reminder,
     (r.notifiers IS NULL)::boolean AS every_notifier, coalesce(r.notifiers, '{}')::text[] AS notifiers, r.changed::boolean AS changed,
     r.family::text AS family, r.title::text AS title, r.description::text AS description, r.updated_at, r.updated_by
-FROM towpath.alert_rules r ORDER BY r.name
+FROM towpath.alert_rules r ORDER BY r.name, r.subject <> '*', r.subject COLLATE "C"
 `
 
 type AlertRulesRow struct {
 	Name          string
+	Subject       string
 	Enabled       bool
 	Severity      string
 	Threshold     *float64
@@ -172,6 +175,7 @@ func (q *Queries) AlertRules(ctx context.Context, db DBTX) ([]AlertRulesRow, err
 		var i AlertRulesRow
 		if err := rows.Scan(
 			&i.Name,
+			&i.Subject,
 			&i.Enabled,
 			&i.Severity,
 			&i.Threshold,

@@ -12,7 +12,7 @@ import (
 
 const alertFigures = `-- name: AlertFigures :many
 SELECT r.name::text AS rule, count(a.id) FILTER (WHERE a.state = 'pending')::bigint AS pending, count(a.id) FILTER (WHERE a.state = 'firing')::bigint AS firing
-FROM towpath.alert_rules r LEFT JOIN towpath.alert a ON a.rule = r.name GROUP BY r.name ORDER BY r.name
+FROM towpath.alert_rules r LEFT JOIN towpath.alert a ON a.rule = r.name WHERE r.subject = '*' GROUP BY r.name ORDER BY r.name
 `
 
 type AlertFiguresRow struct {

@@ -27,7 +27,7 @@ UNION ALL
 SELECT 'running', r.kind, '', extract(epoch FROM clock_timestamp() - r.first), r.first, r.n, r.id, r.queue
 FROM (
     SELECT j.kind, min(j.queue) AS queue, count(*) AS n, min(j.attempted_at) AS first, (array_agg(j.id ORDER BY j.attempted_at))[1] AS id FROM (
-        SELECT id, kind, queue, attempted_at FROM towpath.river_job WHERE state = 'running' AND attempted_at < clock_timestamp() - make_interval(secs => coalesce((SELECT threshold FROM towpath.alert_rules WHERE name = 'work_stuck'), 0))
+        SELECT id, kind, queue, attempted_at FROM towpath.river_job WHERE state = 'running' AND attempted_at < clock_timestamp() - make_interval(secs => coalesce((SELECT min(threshold) FROM towpath.alert_rules WHERE name = 'work_stuck'), 0))
         ORDER BY attempted_at, id LIMIT 1000
     ) j
     GROUP BY j.kind
