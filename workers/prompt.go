@@ -92,6 +92,9 @@ func (rt *runtime) panics(a *attempt, row *rivertype.JobRow) {
 	if rt.prompt == nil || !ok || a.over.Load() {
 		return
 	}
+	if _, sound := encodeUpdates(updates); !sound { // River says so, and does not report the panic
+		return
+	}
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if rt.panicked == nil {
