@@ -155,9 +155,9 @@ func TestSignals(t *testing.T) {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
 			pool, client, env := shopDatabase(t)
-			p := launch(t, append(env, "TOWPATH_GRACE=3s"), "shop", "worker")
+			p := launch(t, append(env, "TOWPATH_GRACE=10s"), "shop", "worker")
 			p.line(t, "towpath started")
-			ids := enqueue(t, client, napArgs{Millis: 1500}, napArgs{Millis: 600_000})
+			ids := enqueue(t, client, napArgs{Millis: 4000}, napArgs{Millis: 600_000}) // the first outlasts the signal, and not the grace time
 			p.napping(t, ids...)
 			require.NoError(t, p.Process.Signal(signal))
 			p.line(t, `"msg":"waiting for running jobs","running":2`)
