@@ -55,13 +55,13 @@ func (p *Program) alertsRules() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "rules",
 		Short:   "List the rules by which alerts fire",
-		Long:    "List the rules by which alerts fire, as they are now, each before its exceptions. An asterisk marks what somebody has changed.",
+		Long:    "List the rules by which alerts fire, as they are now, each before its exceptions. An asterisk marks what somebody\nhas changed.",
 		Example: "  towpath alerts rules\n  towpath alerts rules --json",
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return p.listRules(c.Context(), page) },
 	}
 	page.addTo(c, 100, "the last rule")
-	p.quietFlag(c, "print the names alone")
+	p.quietFlag(c, "print the names alone, that of an exception with its subject")
 	p.returns(c, rulePage{})
 	return p.needs(c, roleReader)
 }
@@ -89,7 +89,9 @@ func (p *Program) listRules(ctx context.Context, flags pageFlags) error {
 // everySubject is the subject of a rule that is no exception.
 const everySubject = "*"
 
-// ruleKey names a rule or an exception of it in one word, or two.
+var errNoSubject = usagef(`--subject "": give a name, or a pattern such as 'reports-*'`)
+
+// ruleKey names a rule by its name, and an exception by its rule and its subject.
 func ruleKey(r store.AlertRule) string {
 	if r.Subject == everySubject {
 		return r.Name
@@ -160,9 +162,9 @@ func (p *Program) alertsRulePut() *cobra.Command {
 		Short: "Change a rule, or make an exception: threshold, patience, severity, reminders, who is told",
 		Long: "Change a rule. What you leave out stays as it is. A threshold in seconds may be written as 10m, a share as 0.25. A rule\n" +
 			"that is disabled is not evaluated: what it had found is over, without a message.\n\n" +
-			"With --subject, make or change an exception for one queue, kind, schedule or whatever the rule is about, or for all whose\n" +
-			"names are as a pattern says. It is otherwise as its rule. Of several, that holds which names a subject, or else the\n" +
-			"pattern with the most letters.",
+			"With --subject, make or change an exception for one queue, kind, schedule or whatever the rule is about, or for\n" +
+			"all whose names are as a pattern says. It is otherwise as its rule. If several match, the one that is exactly the\n" +
+			"name holds, or else the pattern with the most characters other than *.",
 		Example: "  towpath alerts rule put queue_old --threshold 15m --for 5m\n" +
 			"  towpath alerts rule put queue_old --subject 'reports-*' --threshold 2h\n" +
 			"  towpath alerts rule put schedule_failed --severity warning --remind 1d --notifiers slack,pagerduty:ops\n" +
@@ -187,7 +189,7 @@ func (p *Program) alertsRulePut() *cobra.Command {
 // change reads the flags.
 func (f *ruleFlags) change(c *cobra.Command, name string) (change store.RuleChange, err error) {
 	if f.subject == "" {
-		return change, usagef("--subject \"\": give a name, or a pattern such as 'reports-*'")
+		return change, errNoSubject
 	}
 	change.Name, change.Subject = name, f.subject
 	given := c.Flags().Changed
@@ -306,6 +308,9 @@ func (p *Program) alertsRuleRevert() *cobra.Command {
 }
 
 func (p *Program) revertRule(ctx context.Context, name, subject string) error {
+	if subject == "" {
+		return errNoSubject
+	}
 	pool, err := p.Database(ctx)
 	if err != nil {
 		return err

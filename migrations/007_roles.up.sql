@@ -24,7 +24,7 @@ DECLARE
     ]) AS name WHERE to_regclass(sch || '.' || name) IS NOT NULL);
     called_by_readers constant text := (SELECT string_agg(sch || '.' || name, ', ') FROM unnest(ARRAY[
         'kinds_since', 'queues_now', 'failures_since', 'histogram_quantile', 'error_pattern', 'find_jobs', 'why', 'key_holder', 'lifecycle_now', 'run_outcome', 'probe_detail',
-        'alert_defaults', 'glob_matches'
+        'alert_defaults', 'glob_matches', 'alert_rule_for'
     ]) AS name WHERE to_regproc(sch || '.' || name) IS NOT NULL);
     called_by_operators constant text := (SELECT string_agg(sch || '.' || name, ', ') FROM unnest(ARRAY[
         'cancel_job', 'retry_job', 'delete_job', 'cancel_jobs', 'retry_jobs', 'delete_jobs', 'pause_queue', 'resume_queue',

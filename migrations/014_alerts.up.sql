@@ -146,7 +146,7 @@ COMMENT ON COLUMN /* TEMPLATE: schema */alert_event.subject IS 'What it is about
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_event.at IS 'When the state changed.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_event.state IS 'The state from then on.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_event.was IS 'The one before; NULL when there was none.';
-COMMENT ON COLUMN /* TEMPLATE: schema */alert_event.severity IS 'The severity of the rule at that time.';
+COMMENT ON COLUMN /* TEMPLATE: schema */alert_event.severity IS 'The severity of the rule, or of the exception that held, at that time.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_event.value IS 'The figure that was seen.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_event.summary IS 'What was wrong, in one line.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_event.noted_at IS 'When the change was written down.';
@@ -213,7 +213,7 @@ LEFT JOIN /* TEMPLATE: schema */alert_rule r ON r.name = d.name AND r.subject = 
 LEFT JOIN /* TEMPLATE: schema */alert_rule x ON x.name = d.name AND x.subject = s.subject;
 COMMENT ON VIEW /* TEMPLATE: schema */alert_rules IS 'The rules by which alerts fire, as they are now, and their exceptions.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.name IS 'The rule.';
-COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.subject IS '* for the rule itself; else the subjects that an exception is for. Of several, that holds which names a subject, or else the pattern with the most letters.';
+COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.subject IS '* for the rule itself; else the subjects that an exception is for. If several match, the one that is exactly the name holds, or else the pattern with the most characters other than *.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.enabled IS 'Whether it is evaluated.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.severity IS 'critical, warning or info.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.threshold IS 'From where on something is wrong; NULL where a rule needs none.';
@@ -227,6 +227,21 @@ COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.title IS 'The title of its m
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.description IS 'When it fires.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.updated_at IS 'When it was changed last.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_rules.updated_by IS 'Who did that.';
+
+CREATE FUNCTION /* TEMPLATE: schema */alert_rule_for(rule text, subject text) RETURNS SETOF /* TEMPLATE: schema */alert_rules
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT r.* FROM /* TEMPLATE: schema */alert_rules r
+    WHERE r.name = alert_rule_for.rule AND /* TEMPLATE: schema */glob_matches(r.subject, alert_rule_for.subject)
+    ORDER BY r.subject <> alert_rule_for.subject, length(replace(r.subject, '*', '')) DESC, r.subject COLLATE "C" LIMIT 1;
+END;
+COMMENT ON FUNCTION /* TEMPLATE: schema */alert_rule_for(text, text) IS
+    'Internal: the rule that holds for a subject: the exception that is exactly its name, or else the pattern with the most characters other than *, or else the rule itself.';
+
+CREATE FUNCTION /* TEMPLATE: schema */alert_limit(rule text, subject text) RETURNS double precision
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (SELECT CASE WHEN r.enabled THEN r.threshold END FROM /* TEMPLATE: schema */alert_rule_for(rule, subject) r);
+COMMENT ON FUNCTION /* TEMPLATE: schema */alert_limit(text, text) IS 'Internal: the threshold of the rule that holds for a subject; NULL where it is not enabled.';
 
 CREATE VIEW /* TEMPLATE: schema */silences AS
 SELECT s.id, s.rule, s.subject, s.reason, s.author, s.created_at, s.ends_at, s.ends_at > clock_timestamp() AS active, s.ended_by
@@ -248,11 +263,7 @@ SELECT a.id, a.rule, a.subject, a.state, a.since, r.severity, a.value, a.summary
     (SELECT max(s.ends_at) FROM /* TEMPLATE: schema */alert_silence s WHERE s.ends_at > clock_timestamp()
         AND /* TEMPLATE: schema */glob_matches(s.rule, a.rule) AND /* TEMPLATE: schema */glob_matches(s.subject, a.subject)) AS silenced_until,
     a.seen_at
-FROM /* TEMPLATE: schema */alert a
-JOIN LATERAL (
-    SELECT o.severity FROM /* TEMPLATE: schema */alert_rules o WHERE o.name = a.rule AND /* TEMPLATE: schema */glob_matches(o.subject, a.subject)
-    ORDER BY o.subject <> a.subject, length(replace(o.subject, '*', '')) DESC, o.subject COLLATE "C" LIMIT 1
-) r ON true;
+FROM /* TEMPLATE: schema */alert a CROSS JOIN LATERAL /* TEMPLATE: schema */alert_rule_for(a.rule, a.subject) r;
 COMMENT ON VIEW /* TEMPLATE: schema */alerts IS 'What is wrong, and what was until a day ago.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alerts.id IS 'Its number.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alerts.rule IS 'The rule.';
@@ -280,7 +291,7 @@ COMMENT ON COLUMN /* TEMPLATE: schema */alert_events.subject IS 'What it is abou
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_events.at IS 'When the state changed.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_events.state IS 'The state from then on.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_events.was IS 'The one before; NULL when there was none.';
-COMMENT ON COLUMN /* TEMPLATE: schema */alert_events.severity IS 'The severity of the rule at that time.';
+COMMENT ON COLUMN /* TEMPLATE: schema */alert_events.severity IS 'The severity of the rule, or of the exception that held, at that time.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_events.value IS 'The figure that was seen.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_events.summary IS 'What was wrong, in one line.';
 COMMENT ON COLUMN /* TEMPLATE: schema */alert_events.noted_at IS 'When the change was written down.';
@@ -301,7 +312,7 @@ AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM /* TEMPLATE: schema */alert_defaults() d WHERE d.name = alert_rule_must_be.name) THEN
         RAISE EXCEPTION 'alert rule % does not exist', coalesce(/* TEMPLATE: schema */shown(name), 'NULL') USING ERRCODE = 'no_data_found',
-            HINT = 'SELECT name FROM towpath.alert_rules shows those that do.';
+            HINT = 'SELECT DISTINCT name FROM towpath.alert_rules shows those that do.';
     END IF;
 END;
 $$;
@@ -311,13 +322,14 @@ CREATE FUNCTION /* TEMPLATE: schema */alert_rule_fault(name text, subject text, 
     LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-    most constant integer := 1000;
+    most constant integer := 200;
     plain constant /* TEMPLATE: schema */alert_rules := (SELECT r FROM /* TEMPLATE: schema */alert_rules r WHERE r.name = alert_rule_fault.name AND r.subject = '*');
 BEGIN
     CASE
-        WHEN subject = '' OR octet_length(subject) > 1000 THEN
+        WHEN subject = '' OR octet_length(subject) > 1000 OR subject ~ '^\*\*+$' THEN
             RETURN ARRAY[format('subject %s is out of range', left(/* TEMPLATE: schema */shown(subject), 200)), 'Write a name of up to 1000 bytes, in which * stands for any characters, such as ''reports-*''.'];
-        WHEN (SELECT count(*) >= most AND NOT coalesce(bool_or(r.subject = alert_rule_fault.subject), false) FROM /* TEMPLATE: schema */alert_rule r WHERE r.name = alert_rule_fault.name) THEN
+        WHEN subject <> '*' AND (SELECT count(*) >= most AND NOT coalesce(bool_or(r.subject = alert_rule_fault.subject), false)
+            FROM /* TEMPLATE: schema */alert_rule r WHERE r.name = alert_rule_fault.name AND r.subject <> '*') THEN
             RETURN ARRAY[format('rule %s has %s exceptions already', name, most), 'Write patterns in which * stands for any characters, such as ''reports-*'', and revert what they cover.'];
         WHEN threshold IS NOT NULL AND plain.unit IS NULL THEN
             RETURN ARRAY[format('rule %s has no threshold', name), 'Leave threshold out.'];
@@ -402,7 +414,7 @@ BEGIN
                 HINT = 'Write their names; * stands for any characters, such as silence(''schedule_*'', ''nightly'', now() + interval ''2 hours'').';
         WHEN NOT EXISTS (SELECT FROM /* TEMPLATE: schema */alert_defaults() d WHERE /* TEMPLATE: schema */glob_matches(rule, d.name)) THEN
             RAISE EXCEPTION 'alert rule % does not exist', /* TEMPLATE: schema */shown(rule) USING ERRCODE = 'no_data_found',
-                HINT = 'SELECT name FROM towpath.alert_rules shows those that do.';
+                HINT = 'SELECT DISTINCT name FROM towpath.alert_rules shows those that do.';
         WHEN until IS NULL OR until <= clock_timestamp() OR until > now() + interval '366 days' THEN
             RAISE EXCEPTION 'a silence ends within a year from now, not at %', coalesce(/* TEMPLATE: schema */shown(until), 'NULL') USING ERRCODE = 'invalid_parameter_value',
                 HINT = 'Write until when it holds, such as now() + interval ''2 hours''.';
@@ -497,7 +509,7 @@ COMMENT ON FUNCTION /* TEMPLATE: schema */prune_alerts() IS 'Internal: deletes w
 
 REVOKE ALL ON FUNCTION
     /* TEMPLATE: schema */alert_defaults, /* TEMPLATE: schema */tell_alert_event, /* TEMPLATE: schema */glob_matches, /* TEMPLATE: schema */alert_rule_must_be,
-    /* TEMPLATE: schema */alert_rule_fault, /* TEMPLATE: schema */put_alert_rule, /* TEMPLATE: schema */revert_alert_rule, /* TEMPLATE: schema */silence, /* TEMPLATE: schema */end_silence,
+    /* TEMPLATE: schema */alert_rule_for, /* TEMPLATE: schema */alert_limit, /* TEMPLATE: schema */alert_rule_fault, /* TEMPLATE: schema */put_alert_rule, /* TEMPLATE: schema */revert_alert_rule, /* TEMPLATE: schema */silence, /* TEMPLATE: schema */end_silence,
     /* TEMPLATE: schema */save_alerts, /* TEMPLATE: schema */prune_alerts
 FROM PUBLIC;
 SELECT /* TEMPLATE: schema */pin_search_path();

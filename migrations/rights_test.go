@@ -93,5 +93,5 @@ func helpers(role string) []string {
 	if role == "towpath_producer" {
 		return []string{}
 	}
-	return []string{"function alert_defaults", "function glob_matches", "function key_holder", "function probe_detail", "function run_outcome"}
+	return []string{"function alert_defaults", "function alert_rule_for", "function glob_matches", "function key_holder", "function probe_detail", "function run_outcome"}
 }

@@ -639,7 +639,11 @@ CREATE FUNCTION towpath.advance_schedules(changes json, runs json) RETURNS integ
 
 CREATE FUNCTION towpath.alert_defaults() RETURNS TABLE(name text, family text, title text, severity text, threshold double precision, unit text, after interval, reminder interval, notifiers text[], description text) LANGUAGE sql AS $$ … $$;
 
+CREATE FUNCTION towpath.alert_limit(rule text, subject text) RETURNS double precision LANGUAGE sql AS $$ … $$;
+
 CREATE FUNCTION towpath.alert_rule_fault(name text, subject text, threshold double precision, after interval, severity text, reminder interval, notifiers text[]) RETURNS text[] LANGUAGE plpgsql AS $$ … $$;
+
+CREATE FUNCTION towpath.alert_rule_for(rule text, subject text) RETURNS SETOF towpath.alert_rules LANGUAGE sql AS $$ … $$;
 
 CREATE FUNCTION towpath.alert_rule_must_be(name text) RETURNS void LANGUAGE plpgsql AS $$ … $$;
 

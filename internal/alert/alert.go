@@ -59,13 +59,13 @@ type Rule struct {
 // Exceptions are a rule and its exceptions, the one first that goes before the others.
 type Exceptions []*Rule
 
-// sort has patterns with more letters go before those with fewer, as in towpath.alerts.
+// sort has patterns that say more go before those that say less, as in towpath.alert_rule_for.
 func (e Exceptions) sort() {
-	letters := func(r *Rule) int { return utf8.RuneCountInString(strings.ReplaceAll(r.Subject, "*", "")) }
-	slices.SortFunc(e, func(x, y *Rule) int { return cmp.Or(letters(y)-letters(x), strings.Compare(x.Subject, y.Subject)) })
+	said := func(r *Rule) int { return utf8.RuneCountInString(strings.ReplaceAll(r.Subject, "*", "")) }
+	slices.SortFunc(e, func(x, y *Rule) int { return cmp.Or(said(y)-said(x), strings.Compare(x.Subject, y.Subject)) })
 }
 
-// For returns the rule that holds for a subject, the one that names it if there is one; nil if none does.
+// For returns the rule that holds for a subject, the one that is exactly its name if there is one; nil if none does.
 func (e Exceptions) For(subject string) *Rule {
 	for _, rule := range e {
 		if rule.Subject == subject {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -373,6 +374,53 @@ func TestSilencesCoverTheSameInSQL(t *testing.T) {
 	}
 }
 
+// Which of a rule's exceptions holds is decided alike here and in SQL.
+func TestWhichExceptionHolds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	subjects := []string{"*", "mail", "m*", "mail*", "*mail", "m*l", "m*il", "reports-daily", "reports-*daily", "*reports-daily", "reports-*", "*-daily", "ä*", "a*b", "*a*b*", "B*", "b*"}
+	for _, subject := range subjects[1:] {
+		r.exec(`SELECT towpath.put_alert_rule('queue_old', threshold => 1, subject => $1)`, subject)
+	}
+	for range 20 {
+		var all alert.Exceptions
+		for _, i := range rand.Perm(len(subjects)) {
+			all = append(all, &alert.Rule{Name: "queue_old", Subject: subjects[i]})
+		}
+		alert.Sort(all)
+		for value, want := range map[string]string{
+			"mail": "mail", "mails": "mail*", "email": "*mail", "moil": "m*il", "mill": "m*l", "me": "m*", "reports-daily": "reports-daily", "reports-x-daily": "reports-*daily",
+			"x-reports-daily": "*reports-daily", "reports-x": "reports-*", "sums-daily": "*-daily", "är": "ä*", "ab": "*a*b*", "a*b": "a*b", "Bb": "B*", "other": "*", "": "*",
+		} {
+			require.Equal(t, want, all.For(value).Subject, value)
+			require.Equal(t, want, one[string](t, r.pool, `SELECT subject FROM towpath.alert_rule_for('queue_old', $1)`, value), value)
+		}
+	}
+	require.Nil(t, alert.Exceptions{}.For("mail"))
+}
+
+// What is stuck is judged and counted by the limit of its own kind, however many of another one run for long.
+func TestStuckByKind(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	running := `INSERT INTO towpath.river_job (args, kind, max_attempts, queue, state, scheduled_at, attempted_at, attempted_by)
+		SELECT '{}', $1, 1, 'other', 'running', now(), now() - $2::interval, '{web-1}' FROM generate_series(1, $3)`
+	r.exec(running, "export", 2*time.Hour, 1)
+	r.exec(running, "export", 5*time.Minute, 50)
+	r.exec(running, "archive", 50*time.Minute, 1500)
+	r.exec(running, "short", 20*time.Minute, 2)
+	for subject, seconds := range map[string]int{"archive": 86400, "short": 600, "thumbnail": 60} {
+		r.exec(`SELECT towpath.put_alert_rule('work_stuck', threshold => $2, enabled => $3, subject => $1)`, subject, seconds, subject != "thumbnail")
+	}
+	r.round(r.evaluator())
+	require.Equal(t, "1 attempt of kind export has been running for 2h; 2 attempts of kind short have been running for 20m",
+		one[string](t, r.pool, `SELECT string_agg(summary, '; ' ORDER BY subject) FROM towpath.alerts`))
+	r.exec(`SELECT towpath.put_alert_rule('work_stuck', enabled => false)`)
+	r.exec(`SELECT towpath.revert_alert_rule('work_stuck', subject) FROM unnest('{archive,short,thumbnail}'::text[]) subject`)
+	r.round(r.evaluator())
+	require.Zero(t, one[int](t, r.pool, `SELECT count(*) FROM towpath.alerts WHERE state <> 'resolved'`))
+}
+
 // An exception is otherwise as its rule, and of several the one that says the most about a subject holds, here and in SQL.
 func TestExceptions(t *testing.T) {
 	t.Parallel()
@@ -448,12 +496,15 @@ func TestExceptionsInherit(t *testing.T) {
 func TestExceptionsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.exec(`SELECT towpath.put_alert_rule('queue_old', threshold => 1, subject => 's' || n) FROM generate_series(1, 1000) n`)
+	r.exec(`SELECT towpath.put_alert_rule('queue_old', threshold => 1, subject => 's' || n) FROM generate_series(1, 200) n`)
 	r.exec(`SELECT towpath.put_alert_rule('queue_old', threshold => 2, subject => 's7')`)
+	r.exec(`SELECT towpath.put_alert_rule('queue_old', threshold => 2)`)
+	r.exec(`SELECT towpath.put_alert_rule('work_stuck', threshold => 2, subject => 's7')`)
 	for sql, says := range map[string]string{
-		`SELECT towpath.put_alert_rule('queue_old', threshold => 2, subject => 'one more')`:        "rule queue_old has 1000 exceptions already",
+		`SELECT towpath.put_alert_rule('queue_old', threshold => 2, subject => 'one more')`:        "rule queue_old has 200 exceptions already",
 		`SELECT towpath.put_alert_rule('queue_old', threshold => 2, subject => '')`:                `subject "" is out of range`,
 		`SELECT towpath.put_alert_rule('queue_old', threshold => 2, subject => repeat('x', 1001))`: "is out of range",
+		`SELECT towpath.put_alert_rule('work_stuck', threshold => 2, subject => '***')`:            `subject "***" is out of range`,
 		`SELECT towpath.put_alert_rule('no_leader', threshold => 2, subject => 'leader')`:          "rule no_leader has no threshold",
 		`SELECT towpath.put_alert_rule('queue_young', threshold => 2, subject => 'mail')`:          `alert rule "queue_young" does not exist`,
 		`SELECT towpath.revert_alert_rule('queue_young', 'mail')`:                                  `alert rule "queue_young" does not exist`,

@@ -9,6 +9,9 @@ import (
 // BeforeSave has an evaluator call a function between what it has seen and what it writes.
 func BeforeSave(e *Evaluator, f func()) { e.beforeSave = f }
 
+// Sort puts a rule and its exceptions in order.
+func Sort(e Exceptions) { e.sort() }
+
 // Starving writes down who starves whom: queue/kind and the ratio.
 func Starving(activity []store.KindActivity) (found []string) {
 	for _, s := range starving(activity) {

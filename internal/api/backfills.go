@@ -26,43 +26,64 @@ func (s *schedules) next(r *http.Request, name string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return view.NextRunsOf(found, most)
+	runs, err := view.NextRunsOf(found, most)
+	return runs, unreadable(err)
 }
 
-// span is a backfill as it is asked for.
+// unreadable is the answer for a schedule whose definition this program cannot read, such as one of a later version's.
+func unreadable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return (&problem{status: http.StatusConflict, Error: err.Error(), Hint: "Define the schedule anew, or run a later version here."}).error()
+}
+
+// span is a backfill that was asked for.
 type span struct {
-	From   *time.Time `json:"from"`
-	To     *time.Time `json:"to"`
-	AtOnce *int       `json:"at_once"`
-	DryRun bool       `json:"dry_run"`
+	from, to time.Time
+	atOnce   int
+	dry      bool
 }
 
-// mostAtOnce is how many runs of a backfill may be unfinished at the same time, as SQL has it.
-const mostAtOnce = 1000
+const (
+	// mostAtOnce is how many runs of a backfill may be unfinished at the same time, as SQL has it.
+	mostAtOnce = 1000
+
+	spanExample = `{"from": "2025-11-01T00:00:00+01:00", "to": "2025-11-25T12:00:00Z"}`
+)
 
 func readSpan(r *http.Request) (*span, error) {
-	text, err := body(r, true)
+	text, err := body(r, " such as "+spanExample)
 	if err != nil {
 		return nil, err
 	}
-	asked, once := &span{}, 1
-	if err := decode(text, asked); err != nil {
-		return nil, badRequest("the backfill: %w; it has from and to, moments such as 2025-11-01T00:00:00+01:00, and perhaps at_once, a number, and dry_run", err)
+	asked := struct {
+		From   string `json:"from"`
+		To     string `json:"to"`
+		AtOnce int    `json:"at_once"`
+		DryRun bool   `json:"dry_run"`
+	}{AtOnce: 1}
+	if err := decode(text, &asked); err != nil {
+		return nil, badRequest("the backfill: %w; send one such as %s, with at_once, a whole number, or dry_run if you like", err, spanExample)
 	}
-	if asked.AtOnce == nil {
-		asked.AtOnce = &once
+	s := &span{atOnce: asked.AtOnce, dry: asked.DryRun}
+	for _, moment := range []struct {
+		name, text string
+		to         *time.Time
+	}{{"from", asked.From, &s.from}, {"to", asked.To, &s.to}} {
+		if *moment.to, err = time.Parse(time.RFC3339, moment.text); err != nil {
+			return nil, badRequest("%s %q: give a moment such as 2025-11-01T00:00:00+01:00", moment.name, moment.text)
+		}
 	}
 	switch {
-	case asked.From == nil || asked.To == nil:
-		err = badRequest("from and to are missing; give both, moments such as 2025-11-01T00:00:00+01:00")
-	case asked.To.Before(*asked.From):
-		err = badRequest("to %s is before from %s; give the earlier moment first", asked.To.Format(time.RFC3339), asked.From.Format(time.RFC3339))
-	case *asked.AtOnce < 1 || *asked.AtOnce > mostAtOnce:
-		err = badRequest("at_once %d: give a number from 1 to %d", *asked.AtOnce, mostAtOnce)
-	case asked.DryRun && asked.To.After(time.Now()): // else the database's clock decides
-		err = badRequest("to %s is in the future; a backfill is for ticks that have passed", asked.To.Format(time.RFC3339))
+	case s.to.Before(s.from):
+		err = badRequest("to %s is before from %s; give the earlier moment first", asked.To, asked.From)
+	case s.atOnce < 1 || s.atOnce > mostAtOnce:
+		err = badRequest("at_once %d: give a number from 1 to %d", s.atOnce, mostAtOnce)
+	case s.dry && s.to.After(time.Now()): // else the database's clock decides
+		err = badRequest("to %s is in the future; a backfill is for ticks that have passed", asked.To)
 	}
-	return asked, err
+	return s, err
 }
 
 // backfill has a schedule run for a span of the past.
@@ -76,18 +97,18 @@ func (s *schedules) backfill(r *http.Request, name string) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		b, err := view.TicksOf(found, *asked.From, *asked.To)
+		b, err := view.TicksOf(found, asked.from, asked.to)
 		if err != nil {
-			return nil, err
+			return nil, unreadable(err)
 		}
 		if b.Ticks == 0 {
 			return nil, badRequest("schedule %q has no tick from %s to %s; GET /api/schedules/%s/next lists the next ones",
-				name, asked.From.Format(time.RFC3339), asked.To.Format(time.RFC3339), url.PathEscape(name))
+				name, asked.from.Format(time.RFC3339), asked.to.Format(time.RFC3339), url.PathEscape(name))
 		}
-		if b.DryRun = asked.DryRun; b.DryRun {
+		if b.DryRun = asked.dry; b.DryRun {
 			return b, nil
 		}
-		id, err := store.BackfillSchedule(ctx, tx, name, *asked.From, *asked.To, *asked.AtOnce)
+		id, err := store.BackfillSchedule(ctx, tx, name, asked.from, asked.to, asked.atOnce)
 		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == "22023" {
 			pgErr.Message = strings.NewReplacer("from_at", "from", "to_at", "to").Replace(pgErr.Message)
 		}
@@ -133,6 +154,9 @@ func (s *schedules) endBackfill(r *http.Request, number string) (any, error) {
 	}
 	return s.change(r, func(ctx context.Context, tx pgx.Tx) (any, error) {
 		name, changed, err := store.CancelBackfill(ctx, tx, id)
+		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == "P0002" {
+			pgErr.Hint = "GET /api/backfills lists those that do."
+		}
 		return view.BackfillEnd{Backfill: id, Schedule: name, Changed: changed}, err
 	})
 }

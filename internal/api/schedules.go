@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -96,7 +97,9 @@ func Schedules(config SchedulesConfig) []Route {
 		slices.Sort(allowed)
 		routes = append(routes, Route{Pattern: path, Handler: s.serve(otherMethod(strings.Join(allowed, ", ")))})
 	}
-	return append(routes, Route{Pattern: "/api/schedules/", Handler: s.serve(nowhere)}, Route{Pattern: "/api/backfills/", Handler: s.serve(nowhere)})
+	const behindName = "Behind a name comes nothing, or one of runs, next, pause, resume, revert, run, skip and backfill; a slash in a name is written %2F."
+	return append(routes, Route{Pattern: "/api/schedules/", Handler: s.serve(nowhere(behindName))},
+		Route{Pattern: "/api/backfills/", Handler: s.serve(nowhere("Behind a backfill's number comes nothing."))})
 }
 
 // otherMethod answers those who come with a method that a path does not have.
@@ -110,11 +113,10 @@ func otherMethod(allowed string) func(r *http.Request, _ string) (any, error) {
 }
 
 // nowhere answers those who ask for a path that is none.
-func nowhere(r *http.Request, _ string) (any, error) {
-	return nil, (&problem{
-		status: http.StatusNotFound, Error: "there is nothing at " + r.URL.EscapedPath(),
-		Hint: "Behind a name comes nothing, or one of runs, next, pause, resume, revert, run, skip and backfill; a slash in a name is written %2F.",
-	}).error()
+func nowhere(hint string) func(r *http.Request, _ string) (any, error) {
+	return func(r *http.Request, _ string) (any, error) {
+		return nil, (&problem{status: http.StatusNotFound, Error: "there is nothing at " + r.URL.EscapedPath(), Hint: hint}).error()
+	}
 }
 
 type schedules struct {
@@ -274,20 +276,20 @@ func (s *schedules) change(r *http.Request, do func(ctx context.Context, tx pgx.
 	return result, err
 }
 
-// body reads a JSON object, or nothing where it may be left out.
-func body(r *http.Request, required bool) (json.RawMessage, error) {
+// body reads a JSON object such as an example, or nothing where there is none and it may be left out.
+func body(r *http.Request, example string) (json.RawMessage, error) {
 	text, err := io.ReadAll(io.LimitReader(r.Body, mostBody+1))
 	switch {
 	case err != nil:
 		return nil, badRequest("read the body: %v", err)
 	case len(text) > mostBody:
 		return nil, (&problem{status: http.StatusRequestEntityTooLarge, Error: fmt.Sprintf("the body is larger than %d bytes", mostBody)}).error()
-	case len(text) == 0 && !required:
+	case len(text) == 0 && example == "":
 		return json.RawMessage("{}"), nil
 	}
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(text, &object); err != nil || object == nil {
-		return nil, badRequest("the body is no JSON object; send one such as {\"expression\": \"0 6 * * MON\", \"kind\": \"report.digest\"}")
+		return nil, badRequest("the body is no JSON object; send one%s", cmp.Or(example, ", or nothing"))
 	}
 	return text, nil
 }
@@ -296,14 +298,18 @@ func body(r *http.Request, required bool) (json.RawMessage, error) {
 func decode(text json.RawMessage, into any) error {
 	known := json.NewDecoder(bytes.NewReader(text))
 	known.DisallowUnknownFields()
-	if err := known.Decode(into); err != nil {
+	err := known.Decode(into)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		return fmt.Errorf("%s cannot be a %s", wrong.Field, wrong.Value)
+	}
+	if err != nil {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
 }
 
 func (s *schedules) put(r *http.Request, name string) (any, error) {
-	definition, err := body(r, true)
+	definition, err := body(r, ` such as {"expression": "0 6 * * MON", "kind": "report.digest"}`)
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +329,7 @@ func (s *schedules) delete(r *http.Request, name string) (any, error) {
 }
 
 func (s *schedules) pause(r *http.Request, name string) (any, error) {
-	text, err := body(r, false)
+	text, err := body(r, "")
 	if err != nil {
 		return nil, err
 	}
@@ -361,7 +367,7 @@ func (s *schedules) run(r *http.Request, name string) (any, error) {
 }
 
 func (s *schedules) skip(r *http.Request, name string) (any, error) {
-	text, err := body(r, false)
+	text, err := body(r, "")
 	if err != nil {
 		return nil, err
 	}

@@ -152,6 +152,9 @@ func TestSchedulesOverHTTPRefuse(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
 	p.must("PUT", "/api/schedules/digest", `{"expression": "@daily", "kind": "report.digest"}`)
+	p.must("PUT", "/api/schedules/strange", `{"expression": "@daily", "kind": "report.digest"}`)
+	_, err := p.pool.Exec(t.Context(), `UPDATE towpath.schedule SET edited = jsonb_set(edited, '{expression}', '"solstice> 1"') WHERE name = 'strange'`)
+	require.NoError(t, err)
 	for _, c := range []struct {
 		method, path, body string
 		status             int
@@ -173,7 +176,10 @@ func TestSchedulesOverHTTPRefuse(t *testing.T) {
 		{"GET", "/api/schedules/digest/next?limit=1001", ``, http.StatusBadRequest, `limit "1001"`},
 		{"POST", "/api/schedules/none/backfill", `{"from": "2025-11-01T00:00:00Z", "to": "2025-11-02T00:00:00Z"}`, http.StatusNotFound, `"none" does not exist`},
 		{"POST", "/api/schedules/digest/backfill", ``, http.StatusBadRequest, "no JSON object"},
-		{"POST", "/api/schedules/digest/backfill", `{"from": "2025-11-01T00:00:00Z"}`, http.StatusBadRequest, "give both"},
+		{"POST", "/api/schedules/digest/backfill", `{"from": "2025-11-01T00:00:00Z"}`, http.StatusBadRequest, `to "": give a moment`},
+		{"POST", "/api/schedules/digest/backfill", `{"from": 1, "to": "2025-11-02T00:00:00Z"}`, http.StatusBadRequest, "from cannot be a number"},
+		{"GET", "/api/schedules/strange/next", ``, http.StatusConflict, "solstice>"},
+		{"POST", "/api/schedules/strange/backfill", `{"from": "2025-11-01T00:00:00Z", "to": "2025-11-02T00:00:00Z"}`, http.StatusConflict, "solstice>"},
 		{"POST", "/api/schedules/digest/backfill", `{"from": "yesterday", "to": "2025-11-02T00:00:00Z"}`, http.StatusBadRequest, "yesterday"},
 		{"POST", "/api/schedules/digest/backfill", `{"from": "2025-11-02T00:00:00Z", "to": "2025-11-01T00:00:00Z"}`, http.StatusBadRequest, "is before from"},
 		{"POST", "/api/schedules/digest/backfill", `{"from": "2025-11-01T01:00:00Z", "to": "2025-11-01T02:00:00Z"}`, http.StatusBadRequest, "has no tick"},

@@ -212,7 +212,7 @@ type Sentry struct {
 
 // API says who may change things over HTTP.
 type API struct {
-	Token string `group:"HTTP" secret:"all" desc:"Secret with which programs look at schedules and change them over HTTP, at /api/schedules; at least 20 letters and digits. Unset: nobody does."`
+	Token string `group:"HTTP" secret:"all" desc:"Secret with which programs look at schedules and change them over HTTP, at /api/schedules and /api/backfills; at least 20 letters and digits. Unset: nobody does."`
 }
 
 // Ping says how checks are addressed by their names.

@@ -133,17 +133,16 @@ func (b *insertedBack) fields() []any { return []any{&b.id, &b.createdAt, &b.sch
 
 // result is what became of the job of that index.
 func (b *insertedBack) result(jobs []*riverdriver.JobInsertFastParams, input *insertInput, i int) (*riverdriver.JobInsertFastResult, error) {
+	job := insertedRow(jobs[i], input, i)
 	if b.existing != nil {
-		job, err := decodeRow(*b.existing)
-		if err != nil {
+		var err error
+		if job, err = decodeRow(*b.existing); err != nil {
 			return nil, fmt.Errorf("read job %d, which has the same unique key: %w", b.id, err)
 		}
 		job.UniqueKey = input.uniqueKeys[i]
-		return &riverdriver.JobInsertFastResult{Job: job, UniqueSkippedAsDuplicate: true}, nil
 	}
-	job := insertedRow(jobs[i], input, i)
 	job.ID, job.CreatedAt, job.ScheduledAt = b.id, b.createdAt.UTC(), b.scheduledAt.UTC()
-	return &riverdriver.JobInsertFastResult{Job: job}, nil
+	return &riverdriver.JobInsertFastResult{Job: job, UniqueSkippedAsDuplicate: b.existing != nil}, nil
 }
 
 // insertPayload is River's notification of a queue.

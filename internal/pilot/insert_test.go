@@ -169,11 +169,12 @@ func TestInsertDuplicates(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.actor(t, "a")
-	first := a.insertOne(t, unique("key", evenFinished), kind("first"))
+	long := time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC) // in some zones so long ago that they were not yet whole hours away
+	first := a.insertOne(t, unique("key", evenFinished), kind("first"), func(j *riverdriver.JobInsertFastParams) { j.ScheduledAt = &long })
 	insert := func() []*riverdriver.JobInsertFastResult {
 		var results []*riverdriver.JobInsertFastResult
 		require.NoError(t, pgx.BeginFunc(t.Context(), r.pool, func(tx pgx.Tx) error {
-			_, err := tx.Exec(t.Context(), `SET LOCAL bytea_output = 'escape'; SET LOCAL TimeZone = 'Asia/Tokyo'; SET LOCAL DateStyle = 'German'`)
+			_, err := tx.Exec(t.Context(), `SET LOCAL bytea_output = 'escape'; SET LOCAL TimeZone = 'Europe/Amsterdam'; SET LOCAL DateStyle = 'German'`)
 			require.NoError(t, err)
 			results, err = a.tryInsertTx(t.Context(), tx, job(), job(unique("key", evenFinished), kind("second")), job(unique("new", evenFinished)))
 			return err

@@ -100,7 +100,8 @@ func one(jobs []*rivertype.JobRow, err error) (*rivertype.JobRow, error) {
 	}
 }
 
-// decodeRow reads a row of river_job that Postgres has written as JSON, without its unique key, whose form is a setting.
+// decodeRow reads a row of river_job that Postgres has written as JSON, without its unique key, whose form is a setting, and
+// without its times of creation and of schedule, which may be too far away for JSON's times.
 func decodeRow(text string) (*rivertype.JobRow, error) {
 	var row struct {
 		ID           int64             `json:"id"`
@@ -108,7 +109,6 @@ func decodeRow(text string) (*rivertype.JobRow, error) {
 		Attempt      int               `json:"attempt"`
 		AttemptedAt  *time.Time        `json:"attempted_at"`
 		AttemptedBy  []string          `json:"attempted_by"`
-		CreatedAt    time.Time         `json:"created_at"`
 		Errors       []json.RawMessage `json:"errors"`
 		FinalizedAt  *time.Time        `json:"finalized_at"`
 		Kind         string            `json:"kind"`
@@ -117,7 +117,6 @@ func decodeRow(text string) (*rivertype.JobRow, error) {
 		Priority     int               `json:"priority"`
 		Queue        string            `json:"queue"`
 		State        string            `json:"state"`
-		ScheduledAt  time.Time         `json:"scheduled_at"`
 		Tags         []string          `json:"tags"`
 		UniqueStates string            `json:"unique_states"`
 	}
@@ -138,8 +137,8 @@ func decodeRow(text string) (*rivertype.JobRow, error) {
 	}
 	return &rivertype.JobRow{
 		ID: row.ID, EncodedArgs: row.Args, Attempt: row.Attempt, AttemptedAt: utc(row.AttemptedAt), AttemptedBy: row.AttemptedBy,
-		CreatedAt: row.CreatedAt.UTC(), Errors: errors, FinalizedAt: utc(row.FinalizedAt), Kind: row.Kind, MaxAttempts: row.MaxAttempts,
+		Errors: errors, FinalizedAt: utc(row.FinalizedAt), Kind: row.Kind, MaxAttempts: row.MaxAttempts,
 		Metadata: row.Metadata, Priority: row.Priority, Queue: row.Queue, State: rivertype.JobState(row.State),
-		ScheduledAt: row.ScheduledAt.UTC(), Tags: row.Tags, UniqueStates: uniquestates.UniqueBitmaskToStates(byte(states)),
+		Tags: row.Tags, UniqueStates: uniquestates.UniqueBitmaskToStates(byte(states)),
 	}, nil
 }

@@ -12,6 +12,12 @@ import (
 
 const alertFacts = `-- name: AlertFacts :many
 
+WITH late AS MATERIALIZED (
+    SELECT j.id, j.kind, j.queue, j.attempted_at FROM towpath.river_job j
+    WHERE j.state = 'running' AND j.attempted_at < clock_timestamp() - make_interval(secs => (SELECT min(threshold) FROM towpath.alert_rules WHERE name = 'work_stuck' AND enabled))
+), limits AS MATERIALIZED ( -- of each kind its own
+    SELECT k.kind, towpath.alert_limit('work_stuck', k.kind)::double precision AS threshold FROM (SELECT DISTINCT kind FROM late) k
+)
 SELECT 'queue'::text AS source, q.queue::text AS subject, ''::text AS word, extract(epoch FROM q.oldest)::double precision AS measure, NULL::timestamptz AS since,
     q.available::bigint AS n, q.slots::bigint AS other, ''::text AS note
 FROM towpath.queues q WHERE q.oldest IS NOT NULL AND q.paused_at IS NULL
@@ -33,10 +39,9 @@ WHERE p.stopped_at IS NULL AND (p.dead_at > clock_timestamp() - interval '1 day'
 UNION ALL
 SELECT 'running', r.kind, '', extract(epoch FROM clock_timestamp() - r.first), r.first, r.n, r.id, r.queue
 FROM (
-    SELECT j.kind, min(j.queue) AS queue, count(*) AS n, min(j.attempted_at) AS first, (array_agg(j.id ORDER BY j.attempted_at))[1] AS id FROM (
-        SELECT id, kind, queue, attempted_at FROM towpath.river_job WHERE state = 'running' AND attempted_at < clock_timestamp() - make_interval(secs => coalesce((SELECT min(threshold) FROM towpath.alert_rules WHERE name = 'work_stuck'), 0))
-        ORDER BY attempted_at, id LIMIT 1000
-    ) j
+    SELECT j.kind, min(j.queue) AS queue, count(*) AS n, min(j.attempted_at) AS first, (array_agg(j.id ORDER BY j.attempted_at))[1] AS id
+    FROM late j JOIN limits m ON m.kind = j.kind
+    WHERE j.attempted_at < clock_timestamp() - make_interval(secs => m.threshold)
     GROUP BY j.kind
 ) r
 WHERE clock_timestamp() - r.first > 4 * coalesce((
