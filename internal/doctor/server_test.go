@@ -208,18 +208,25 @@ func TestLocksOfHistory(t *testing.T) {
 	require.Equal(t, locks, told)
 }
 
-// What the server does by itself is no session of anybody, though a plain owner sees as little of it.
-func TestAutovacuumAtWork(t *testing.T) {
-	t.Parallel()
-	server, err := pgdev.Start(t.Context(), pgdev.Options{Ephemeral: true, Fast: true, Settings: map[string]string{
-		"autovacuum_naptime": "1", "autovacuum_vacuum_cost_delay": "100", "autovacuum_vacuum_cost_limit": "1",
-	}})
+// ownServer starts a server for one test alone, with settings.
+func ownServer(t *testing.T, settings map[string]string) (*pgdev.Server, *pgxpool.Pool) {
+	t.Helper()
+	server, err := pgdev.Start(t.Context(), pgdev.Options{Ephemeral: true, Fast: true, Settings: settings})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Stop(context.Background())) })
 	pool, err := pgxpool.New(t.Context(), server.URL())
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	require.NoError(t, migrate.Up(t.Context(), pool))
+	return server, pool
+}
+
+// What the server does by itself is no session of anybody, though a plain owner sees as little of it.
+func TestAutovacuumAtWork(t *testing.T) {
+	t.Parallel()
+	_, pool := ownServer(t, map[string]string{
+		"autovacuum_naptime": "1", "autovacuum_vacuum_cost_delay": "100", "autovacuum_vacuum_cost_limit": "1",
+	})
 	exec(t, pool, `CREATE TABLE large AS SELECT n, repeat('x', 500) FROM generate_series(1, 20000) n`)
 	exec(t, pool, `DELETE FROM large WHERE n % 2 = 0`)
 	atWork := `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND usesysid IS NULL)`
@@ -233,15 +240,9 @@ func TestAutovacuumAtWork(t *testing.T) {
 // What belongs to a whole server is made wrong on one of this test's own.
 func TestServerFaults(t *testing.T) {
 	t.Parallel()
-	server, err := pgdev.Start(t.Context(), pgdev.Options{Ephemeral: true, Fast: true, Settings: map[string]string{
+	server, pool := ownServer(t, map[string]string{
 		"autovacuum": "off", "wal_level": "replica", "max_wal_senders": "1", "max_connections": "20", "tcp_keepalives_idle": "7200",
-	}})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Stop(context.Background())) })
-	pool, err := pgxpool.New(t.Context(), server.URL())
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	require.NoError(t, migrate.Up(t.Context(), pool))
+	})
 	super, err := pgxpool.New(t.Context(), strings.Replace(server.SuperURL(), "/postgres?", "/towpath?", 1))
 	require.NoError(t, err)
 	defer super.Close()
