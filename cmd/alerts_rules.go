@@ -86,14 +86,11 @@ func (p *Program) listRules(ctx context.Context, flags pageFlags) error {
 	return printList(p, page, rules, next, ruleKey, ruleTable)
 }
 
-// everySubject is the subject of a rule that is no exception.
-const everySubject = "*"
-
 var errNoSubject = usagef(`--subject "": give a name, or a pattern such as 'reports-*'`)
 
 // ruleKey names a rule by its name, and an exception by its rule and its subject.
 func ruleKey(r store.AlertRule) string {
-	if r.Subject == everySubject {
+	if r.Subject == store.EverySubject {
 		return r.Name
 	}
 	return r.Name + " " + r.Subject
@@ -101,7 +98,7 @@ func ruleKey(r store.AlertRule) string {
 
 // exceptionOf is what an exception is for.
 func exceptionOf(r store.AlertRule) string {
-	if r.Subject == everySubject {
+	if r.Subject == store.EverySubject {
 		return "-"
 	}
 	return cell(r.Subject, 40)
@@ -173,7 +170,7 @@ func (p *Program) alertsRulePut() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return p.putRule(c, args[0], &flags) },
 	}
-	c.Flags().StringVar(&flags.subject, "subject", everySubject, "what an exception is for; * stands for any characters")
+	c.Flags().StringVar(&flags.subject, "subject", store.EverySubject, "what an exception is for; * stands for any characters")
 	c.Flags().StringVar(&flags.threshold, "threshold", "", "from where on something is wrong: a number, or a length of time such as 10m")
 	c.Flags().StringVar(&flags.after, "for", "", "how long that must have been so before it fires, as in 5m; 0 for at once")
 	c.Flags().StringVar(&flags.severity, "severity", "", "critical, warning or info")
@@ -291,7 +288,7 @@ type revertedRule struct {
 }
 
 func (p *Program) alertsRuleRevert() *cobra.Command {
-	subject := everySubject
+	subject := store.EverySubject
 	c := &cobra.Command{
 		Use:   "revert NAME",
 		Short: "Give a rule its defaults again, or take back an exception",
@@ -319,7 +316,7 @@ func (p *Program) revertRule(ctx context.Context, name, subject string) error {
 	if err != nil {
 		return err
 	}
-	switch exception := subject != everySubject; {
+	switch exception := subject != store.EverySubject; {
 	case p.json:
 		return p.printJSON(revertedRule{Name: name, Subject: subject, Changed: changed})
 	case exception && changed:

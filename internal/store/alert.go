@@ -236,8 +236,8 @@ func FindEvaluator(ctx context.Context, db DB) (e Evaluator, there bool, err err
 	return e, true, nil
 }
 
-// everySubject is the subject of a rule that is no exception.
-const everySubject = "*"
+// EverySubject is the subject of a rule of alerts that is no exception.
+const EverySubject = "*"
 
 // RuleChange is what put_alert_rule takes; what is nil stays as it is.
 type RuleChange struct {
@@ -255,7 +255,7 @@ type RuleChange struct {
 func PutAlertRule(ctx context.Context, db DB, c RuleChange) error {
 	_, err := db.Exec(ctx, `SELECT towpath.put_alert_rule($1::text, threshold => $2::double precision, after => $3::interval, severity => $4::text,
 		reminder => $5::interval, notifiers => $6::text[], enabled => $7::boolean, subject => $8::text)`,
-		c.Name, c.Threshold, c.After, c.Severity, c.Reminder, c.Notifiers, c.Enabled, cmp.Or(c.Subject, everySubject))
+		c.Name, c.Threshold, c.After, c.Severity, c.Reminder, c.Notifiers, c.Enabled, cmp.Or(c.Subject, EverySubject))
 	if err != nil {
 		return fmt.Errorf("change alert rule %q: %w", c.Name, err)
 	}
@@ -264,7 +264,7 @@ func PutAlertRule(ctx context.Context, db DB, c RuleChange) error {
 
 // RevertAlertRule gives a rule its defaults, or takes back the exception for a subject if there is one given, and reports whether that changed anything.
 func RevertAlertRule(ctx context.Context, db DB, name, subject string) (changed bool, err error) {
-	if err := db.QueryRow(ctx, `SELECT towpath.revert_alert_rule($1::text, $2::text)`, name, cmp.Or(subject, everySubject)).Scan(&changed); err != nil {
+	if err := db.QueryRow(ctx, `SELECT towpath.revert_alert_rule($1::text, $2::text)`, name, cmp.Or(subject, EverySubject)).Scan(&changed); err != nil {
 		return false, fmt.Errorf("revert alert rule %q: %w", name, err)
 	}
 	return changed, nil
