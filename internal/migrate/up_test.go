@@ -163,25 +163,27 @@ func TestUpWithoutAdvisoryLock(t *testing.T) {
 func TestLookDuringMigration(t *testing.T) {
 	t.Parallel()
 	pool := testdb.Pool(t)
-	tx, err := pool.Begin(t.Context())
-	require.NoError(t, err)
-	defer tx.Rollback(context.WithoutCancel(t.Context()))
 	index := scan[string](t, pool, `SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'towpath.river_migration'::regclass`)
-	_, err = tx.Exec(t.Context(), `ALTER INDEX `+index+` SET TABLESPACE pg_default`)
-	require.NoError(t, err)
-	m, _ := newMigrator(t, pool)
-	looked := make(chan error, 1)
-	go func() {
-		_, err := m.Check(t.Context())
-		looked <- err
-	}()
 	waits := `SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database d ON d.oid = database
 		WHERE datname = current_database() AND NOT granted AND relation = '` + index + `'::regclass)`
-	require.Eventually(t, func() bool { return scan[bool](t, pool, waits) }, testLimit, 10*time.Millisecond)
-	_, err = tx.Exec(t.Context(), `LOCK TABLE towpath.river_migration`) // waits for the one who waits for us, until that one is given up
-	require.NoError(t, err)
-	require.NoError(t, tx.Commit(t.Context()))
-	require.NoError(t, <-looked)
+	m, _ := newMigrator(t, pool)
+	// Whoever has waited for a second looks for deadlocks and gives way. On a busy machine that may be the migration.
+	for victim := false; !victim; {
+		tx, err := pool.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), `ALTER INDEX `+index+` SET TABLESPACE pg_default`)
+		require.NoError(t, err)
+		looked := make(chan error, 1)
+		go func() {
+			_, err := m.Check(t.Context())
+			looked <- err
+		}()
+		require.Eventually(t, func() bool { return scan[bool](t, pool, waits) }, testLimit, 10*time.Millisecond)
+		_, err = tx.Exec(t.Context(), `LOCK TABLE towpath.river_migration`) // waits for the one who waits for us
+		victim = err == nil
+		require.NoError(t, tx.Rollback(t.Context()))
+		require.NoError(t, <-looked)
+	}
 }
 
 func TestUpBuildsIndexesConcurrently(t *testing.T) {
