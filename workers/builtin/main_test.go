@@ -42,7 +42,10 @@ func bundleOf(t *testing.T, config builtin.Config) *workers.Bundle {
 // work works one job in a transaction that is rolled back.
 func work[T river.JobArgs](t *testing.T, config builtin.Config, args T) *workerstest.Result {
 	t.Helper()
-	return workerstest.Work(t, testdb.Tx(t), bundleOf(t, config), args, &river.InsertOpts{MaxAttempts: 5})
+	// Two tests that kept all of theirs to the end would wait for each other's connections.
+	tx := testdb.Tx(t)
+	defer func() { require.NoError(t, tx.Rollback(context.WithoutCancel(t.Context()))) }()
+	return workerstest.Work(t, tx, bundleOf(t, config), args, &river.InsertOpts{MaxAttempts: 5})
 }
 
 // output decodes what a job brought.
